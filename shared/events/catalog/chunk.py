@@ -1,0 +1,60 @@
+"""Events of a chunk: who works on it, and what became of each entity. Appended by executors (and, for analyses, analyzers)."""
+
+from typing import ClassVar, Literal
+
+from shared.events.catalog.work import Entity, KindCount
+from shared.events.contract import Event, Part
+from shared.events.reasons import Reason
+from shared.events.types import Count, Digest, EntityId, Id
+
+
+class ChunkEvent(Event, abstract=True):
+    CATEGORY: ClassVar[str] = "chunk"
+    chunk: Id
+    epoch: Count
+
+
+class ChunkClaimed(ChunkEvent):
+    """``worker`` works on the chunk from here on, and no one else. Epochs rise by one with every claim.
+
+    ``attempt`` counts the claims for work, this one included and those that ended in a release left out; from the second
+    on, what an earlier attempt may have made is looked for before it is made again. An analysis chunk has its analysis as
+    ``task`` and no plan. ``settle``: look only, write nothing, record what is there.
+    """
+
+    task: Id
+    plan: Id | None = None
+    worker: Id
+    attempt: Count
+    purpose: Literal["work", "settle"]
+
+
+class EntityEnded(ChunkEvent):
+    """One entity, recorded by itself: from the third attempt on every entity is."""
+
+    entity: Entity
+
+
+class ChunkReleased(ChunkEvent):
+    """The worker lets go between two entities: it is shutting down. What is left is claimed anew."""
+
+    entities: tuple[Entity, ...]
+
+
+class InventoryResult(Part):
+    """What an inventory chunk wrote to the inventory under its epoch."""
+
+    counts: tuple[KindCount, ...]
+    digest: Digest
+
+
+class ChunkEnded(ChunkEvent):
+    """The chunk is done. ``entities``: those not recorded by an earlier event of the chunk.
+
+    ``fatal``: the space cannot go on. ``strays``: content that a superseded worker left behind, removed by verification.
+    """
+
+    entities: tuple[Entity, ...]
+    inventory: InventoryResult | None = None
+    fatal: Reason | None = None
+    strays: tuple[EntityId, ...] = ()

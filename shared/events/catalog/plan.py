@@ -1,0 +1,81 @@
+"""Events of a plan: its lifecycle only. What moves is told by the events of its tasks and chunks."""
+
+from typing import ClassVar, Literal
+
+from shared.events.catalog.work import ReasonCount, Tally
+from shared.events.contract import Event
+from shared.events.reasons import Reason
+from shared.events.types import Count, Digest, EntityId, Id
+
+
+class PlanEvent(Event, abstract=True):
+    CATEGORY: ClassVar[str] = "plan"
+    plan: Id
+
+
+class PlanSaved(PlanEvent):
+    """A plan exists, with content that never changes. ``digest`` is over what the user decided."""
+
+    source: Id
+    site: Id
+    analysis: Id
+    stage: Literal["test", "production"]
+    users: Literal["all", "related", "none"]
+    groups: bool
+    spaces: tuple[EntityId, ...]
+    accepted: tuple[Reason, ...]  # reasons for a skip that the review named and the user accepted
+    digest: Digest
+    predecessor: Id | None = None
+
+
+class PlanStarted(PlanEvent):
+    consent: Literal["given", "not_needed_for_sandbox"]
+
+
+class PlanPaused(PlanEvent):
+    pass
+
+
+class PlanResumed(PlanEvent):
+    pass
+
+
+class PlanStopRequested(PlanEvent):
+    """No step begins any more; those in progress finish and are recorded."""
+
+
+class PlanEnding(PlanEvent, abstract=True):
+    """Common to the three ends: sums over all tasks."""
+
+    tallies: tuple[Tally, ...]
+    reasons: tuple[ReasonCount, ...]
+    spaces_migrated: Count
+    spaces_failed: Count
+    conserved: bool
+
+
+class PlanFinished(PlanEnding):
+    """Everything selected is on the site; skips only for accepted reasons."""
+
+
+class PlanFailed(PlanEnding):
+    """Not completed: part of it may be on the site."""
+
+
+class PlanStopped(PlanEnding):
+    """Stopped by someone; cannot be resumed. Part of it may be on the site."""
+
+
+class PlanArchived(PlanEvent):
+    pass
+
+
+class PlanStuck(PlanEvent):
+    """The process manager cannot decide about this plan: its event at ``position`` makes it fail. Others go on."""
+
+    position: Count
+    code: Literal["bad_event", "undecidable"]
+
+
+class PlanUnstuck(PlanEvent):
+    """Someone told the process manager to try this plan again."""

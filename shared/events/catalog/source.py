@@ -1,0 +1,32 @@
+"""Events of a source: one Confluence instance or export."""
+
+from typing import ClassVar, Literal
+
+from shared.events.contract import Event
+from shared.events.types import Count, Id
+
+
+class SourceRegistered(Event):
+    """A source became known. Its address and credential live outside the log."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    kind: Literal["rest", "xml", "csv"]
+
+
+class AddressesRepaired(Event):
+    """Someone decided what becomes of unusable e-mail addresses; counts of the people concerned."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    merged: Count
+    generated: Count
+    former: Count
+
+
+class ConsentGiven(Event):
+    """Someone agreed that data of this source are copied to a site."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    site: Id

@@ -1,0 +1,32 @@
+"""Events of a site, and of a target: one space key on one site, which belongs to one plan at a time."""
+
+from typing import ClassVar, Literal
+
+from shared.events.contract import Event
+from shared.events.types import Id
+
+
+class SiteRegistered(Event):
+    """A Confluence Cloud site became known. ``sandbox``: a stand-in on this machine, for which no consent is asked."""
+
+    CATEGORY: ClassVar[str] = "site"
+    site: Id
+    credential: Literal["api_token", "oauth", "sandbox"]
+    sandbox: bool
+
+
+class SpaceReserved(Event):
+    """From here on only this plan writes to the target. The marker stands in the space's description when it is created."""
+
+    CATEGORY: ClassVar[str] = "target"
+    target: Id
+    site: Id
+    plan: Id
+    task: Id
+    marker: Id
+
+
+class SpaceReleased(Event):
+    CATEGORY: ClassVar[str] = "target"
+    target: Id
+    plan: Id

@@ -1,0 +1,118 @@
+"""Commands: what one service asks another to do, by NATS request/reply on ``cmd.<owner>.<verb>``.
+
+A command carries its id: sent twice it has one effect, and the second answer is the first one's. A reply says only that
+the work is recorded, and under which id. Texts (names, addresses, paths) may stand in a command; they never enter an event.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.events.contract import Actor
+from shared.events.types import Id
+
+
+class Command(BaseModel):
+    """``command_id`` is the caller's idempotency key as an id; ``correlation`` names the story it belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    SUBJECT: ClassVar[str] = ""
+    command_id: Id
+    actor: Actor
+    correlation: Id
+
+
+class Problem(BaseModel):
+    """Why a command was refused. ``code`` is from a closed list, ``detail`` says what and why, ``way_on`` what next."""
+
+    code: str
+    status: int = 409
+    detail: str
+    way_on: str
+    findings: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Reply(BaseModel):
+    """Either ``id`` (of what was recorded), with ``result`` for details, or a problem."""
+
+    id: str | None = None
+    result: dict[str, Any] = Field(default_factory=dict)
+    problem: Problem | None = None
+
+
+class RegisterSource(Command):
+    """``location``: base URL of a server, or absolute path of an export (file or folder)."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.register_source"
+    name: str = Field(min_length=1, max_length=200)
+    kind: Literal["rest", "xml", "csv"]
+    location: str = Field(min_length=1, max_length=2000)
+    secret: Id | None = None
+
+
+class Analyze(Command):
+    SUBJECT: ClassVar[str] = "cmd.analyzer.analyze"
+    source: Id
+
+
+class RepairAddresses(Command):
+    """``duplicates``/``others``: what to do with people whose address is a duplicate, or invalid or unknown."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.repair_addresses"
+    source: Id
+    duplicates: Literal["merge", "generate", "former", "leave"]
+    others: Literal["generate", "former", "leave"]
+
+
+class RegisterSite(Command):
+    """``url``: of the site, without /wiki. ``sandbox``: a stand-in on this machine."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.register_site"
+    name: str = Field(min_length=1, max_length=200)
+    url: str = Field(min_length=1, max_length=2000)
+    credential: Literal["api_token", "oauth", "sandbox"]
+    sandbox: bool = False
+    secret: Id | None = None
+
+
+class SavePlan(Command):
+    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.save_plan"
+    name: str = Field(min_length=1, max_length=200)
+    source: Id
+    site: Id
+    stage: Literal["test", "production"] = "test"
+    users: Literal["all", "related", "none"] = "all"
+    groups: bool = True
+    spaces: list[str] | Literal["all"] = "all"
+    accepted: list[str] = Field(default_factory=list)
+
+
+class PlanCommand(Command):
+    plan: Id
+
+
+class RunPlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.run_plan"
+    consent: bool = False
+
+
+class StopPlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.stop_plan"
+
+
+class PausePlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.pause_plan"
+
+
+class ResumePlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.resume_plan"
+
+
+class ArchivePlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.archive_plan"
+
+
+class RetryStuck(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.retry_stuck"

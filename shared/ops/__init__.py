@@ -1,0 +1,1 @@
+"""What every process needs to be run well: settings, logs, health."""

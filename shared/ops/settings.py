@@ -1,0 +1,51 @@
+"""Settings of all processes, from the environment. Secrets come as files or references, never as plain values."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every name is read from ``CLOUDWARD_<NAME>``. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="CLOUDWARD_", extra="ignore")
+
+    database_url: str = Field(
+        default="postgresql://localhost/cloudward",
+        description="Postgres URL of this process's own role, without the password where database_password_file is set.",
+    )
+    database_password_file: Path | None = Field(default=None, description="File that holds the role's password.")
+    database_pool: int = Field(default=8, ge=2, le=100, description="Connections of this process at most.")
+    nats_url: str = Field(default="nats://localhost:4222", description="NATS servers, separated by commas.")
+    nats_user: str | None = Field(default=None, description="NATS user of this process.")
+    nats_password_file: Path | None = Field(default=None, description="File that holds the NATS user's password.")
+    data: Path = Field(default=Path("data"), description="Folder of this deployment: export store, sockets, secrets.")
+    export_roots: str = Field(default="", description="Folders under which exports may lie, separated by colons.")
+    secret_key_file: Path | None = Field(default=None, description="File with the 32-byte key (hex) of the vault.")
+    token_file: Path | None = Field(default=None, description="File with the bearer token that the API accepts.")
+    http_host: str = Field(default="127.0.0.1", description="Address the dashboard listens on.")
+    http_port: int = Field(default=8080, description="Port the dashboard listens on.")
+    ops_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")
+    ops_port: int = Field(default=9090, description="Port of /livez, /readyz and /metrics; 0 takes a free one.")
+    lease: float = Field(default=30.0, gt=0, description="Life of a worker's lease on a chunk.")
+    request_timeout: float = Field(default=10.0, gt=0, description="Longest wait for one answer of source or site.")
+    reoffer: float = Field(default=60.0, gt=0, description="A chunk that nobody claimed is offered again after this.")
+    sweep: float = Field(default=5.0, gt=0, description="Pause between two sweeps of the dispatcher without a wake-up.")
+    chunk_size: int = Field(default=100, ge=1, le=1000, description="Entities in one chunk.")
+    chunks_per_worker: int = Field(default=4, ge=1, le=64, description="Chunks that one executor works on at once.")
+    site_concurrency: int = Field(
+        default=8, ge=1, le=64, description="Requests to one site at once, at most, per process."
+    )
+    grace: float = Field(default=30.0, gt=0, description="Time a process takes to end by itself after SIGTERM.")
+    log_format: str = Field(default="json", description="json, or text for people.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    @property
+    def lease_renewal(self) -> float:
+        """Pause between two renewals of a lease."""
+        return self.lease / 6
+
+    @property
+    def export_store(self) -> Path:
+        return self.data / "exports"
