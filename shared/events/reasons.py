@@ -32,6 +32,9 @@ class Reason(StrEnum):
     SITE_REFUSED = "site_refused"
     SITE_FORBIDS = "site_forbids"
     SITE_UNAVAILABLE = "site_unavailable"
+    CREDENTIAL_REFUSED = "credential_refused"
+    ROLES_SITE = "roles_site"
+    KEPT_PRIVATE = "kept_private"
     CHANGED_ON_SITE = "changed_on_site"
     GONE_ON_SITE = "gone_on_site"
     PRINCIPAL_NOT_ON_SITE = "principal_not_on_site"
@@ -100,6 +103,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SITE_UNAVAILABLE: Explanation(
         "The site did not answer in time, repeatedly.", "Retry when the site is well."
+    ),
+    Reason.CREDENTIAL_REFUSED: Explanation(
+        "Source or site no longer accept the credential.", "Give a valid credential, then retry."
+    ),
+    Reason.ROLES_SITE: Explanation(
+        "The site works with space roles, which this release does not assign.", "Assign roles in the space's settings."
+    ),
+    Reason.KEPT_PRIVATE: Explanation(
+        "A restriction in the space could not be set, so the space was not opened.",
+        "Set the restriction, then open the space.",
     ),
     Reason.CHANGED_ON_SITE: Explanation("Someone changed it on the site meanwhile.", "Compare both by hand."),
     Reason.GONE_ON_SITE: Explanation("Someone deleted it on the site meanwhile.", "Run again if it should be there."),

@@ -29,7 +29,7 @@ class PlanSaved(PlanEvent):
 
 
 class PlanStarted(PlanEvent):
-    consent: Literal["given", "not_needed_for_sandbox"]
+    consent: Literal["given", "given_before", "not_needed_for_sandbox"]
 
 
 class PlanPaused(PlanEvent):

@@ -22,11 +22,3 @@ class AddressesRepaired(Event):
     merged: Count
     generated: Count
     former: Count
-
-
-class ConsentGiven(Event):
-    """Someone agreed that data of this source are copied to a site."""
-
-    CATEGORY: ClassVar[str] = "source"
-    source: Id
-    site: Id

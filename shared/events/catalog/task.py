@@ -56,12 +56,14 @@ class SpaceFailing(TaskEvent):
 
 
 class TaskEnding(TaskEvent, abstract=True):
-    """Common to the ends of a task. ``remainder``: entities of chunks that never began, all skipped for one reason."""
+    """Common to the ends of a task. ``remainder``: entities of chunks that never began, all skipped for one
+    reason. ``conserved``: the inventory's ids are the disjoint union of the outcomes and the remainder."""
 
     tallies: tuple[Tally, ...]
     reasons: tuple[ReasonCount, ...]
     remainder: tuple[KindCount, ...]
     remainder_reason: Reason | None = None
+    conserved: bool
 
 
 class SpaceMigrated(TaskEnding):

@@ -7,19 +7,29 @@ CREATE TABLE work.checkpoint (name text PRIMARY KEY, position bigint NOT NULL);
 
 CREATE TABLE work.plan (
   plan text PRIMARY KEY, source text NOT NULL, site text NOT NULL, version int NOT NULL,
-  status text NOT NULL, stop_requested boolean NOT NULL DEFAULT false, paused boolean NOT NULL DEFAULT false, stuck bigint
+  status text NOT NULL, consent text, stop_requested boolean NOT NULL DEFAULT false, paused boolean NOT NULL DEFAULT false,
+  stuck bigint,                                   -- the position that made the manager give up on this plan
+  digest text NOT NULL
 );
+CREATE TABLE work.analysis (analysis text PRIMARY KEY, source text NOT NULL, state text NOT NULL, position bigint NOT NULL);
+CREATE TABLE work.site (site text PRIMARY KEY, sandbox boolean NOT NULL);
+-- Events that could not be applied; their plan is stuck until a release that can is told to try again.
+CREATE TABLE work.poison (position bigint PRIMARY KEY, plan text, code text NOT NULL);
 CREATE TABLE work.task (
   task text PRIMARY KEY, plan text NOT NULL, kind text NOT NULL, space text, target text, marker text,
   version int NOT NULL, state text NOT NULL,      -- running, failing, ended
-  inventory_epoch int, started_at timestamptz NOT NULL
+  failing text,                                   -- the reason, where it is failing
+  inventory_epoch int, started_at timestamptz NOT NULL,
+  phase text, depth int NOT NULL DEFAULT 0,       -- the last one planned
+  slices int NOT NULL DEFAULT 0, planned boolean NOT NULL DEFAULT true, last_ordinal bigint NOT NULL DEFAULT -1,
+  ending jsonb                                    -- of an ended task: its last event's type and data
 );
 CREATE INDEX ON work.task (plan);
 CREATE TABLE work.chunk (
   chunk text PRIMARY KEY, task text NOT NULL, plan text, phase text NOT NULL, depth int NOT NULL,
   first_ordinal bigint NOT NULL, last_ordinal bigint NOT NULL, entities int NOT NULL, planned_at bigint NOT NULL,
   state text NOT NULL,                            -- planned, claimed, ended
-  epoch int NOT NULL DEFAULT 0, attempt int NOT NULL DEFAULT 0, version int NOT NULL DEFAULT -1, claimed_at timestamptz
+  epoch int NOT NULL DEFAULT 0, attempt int NOT NULL DEFAULT 0, version int NOT NULL DEFAULT -1, claimed_at timestamptz, fatal text
 );
 CREATE INDEX ON work.chunk (task, phase, depth);
 CREATE INDEX ON work.chunk (plan) WHERE state <> 'ended';
@@ -54,7 +64,7 @@ CREATE TABLE work.throttle (site text PRIMARY KEY, until timestamptz NOT NULL);
 
 GRANT USAGE ON SCHEMA work TO cw_planner, cw_analyzer, cw_executor, cw_dashboard;
 GRANT SELECT ON ALL TABLES IN SCHEMA work TO cw_planner, cw_analyzer, cw_executor, cw_dashboard;
-GRANT INSERT, UPDATE, DELETE ON work.checkpoint, work.plan, work.task, work.chunk, work.outcome, work.id_map, work.offer TO cw_planner;
+GRANT INSERT, UPDATE, DELETE ON work.checkpoint, work.plan, work.analysis, work.site, work.poison, work.task, work.chunk, work.outcome, work.id_map, work.offer TO cw_planner;
 GRANT INSERT ON work.inventory TO cw_executor;
 GRANT INSERT, UPDATE, DELETE ON work.lease TO cw_executor, cw_analyzer;
 GRANT INSERT, UPDATE ON work.throttle TO cw_executor;
