@@ -64,6 +64,7 @@ class TaskEnding(TaskEvent, abstract=True):
     remainder: tuple[KindCount, ...]
     remainder_reason: Reason | None = None
     conserved: bool
+    reason: Reason | None = None  # why the task as a whole could not be done
 
 
 class SpaceMigrated(TaskEnding):
@@ -78,7 +79,6 @@ class SpaceFailed(TaskEnding):
 
     space: EntityId
     target_space: EntityId | None = None
-    reason: Reason
 
 
 class TaskEnded(TaskEnding):

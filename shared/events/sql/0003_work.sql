@@ -29,7 +29,8 @@ CREATE TABLE work.chunk (
   chunk text PRIMARY KEY, task text NOT NULL, plan text, phase text NOT NULL, depth int NOT NULL,
   first_ordinal bigint NOT NULL, last_ordinal bigint NOT NULL, entities int NOT NULL, planned_at bigint NOT NULL,
   state text NOT NULL,                            -- planned, claimed, ended
-  epoch int NOT NULL DEFAULT 0, attempt int NOT NULL DEFAULT 0, version int NOT NULL DEFAULT -1, claimed_at timestamptz, fatal text
+  epoch int NOT NULL DEFAULT 0, attempt int NOT NULL DEFAULT 0, version int NOT NULL DEFAULT -1, fatal text,
+  changed_at timestamptz                          -- of the last claim or release: an offer before it is used up
 );
 CREATE INDEX ON work.chunk (task, phase, depth);
 CREATE INDEX ON work.chunk (plan) WHERE state <> 'ended';

@@ -1,0 +1,234 @@
+"""The planner's commands: load, decide, append, answer.
+
+A command sent twice has one effect: its first event's id follows from the command's id, and is looked for first.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from services.planner.domain import plans
+from shared.events import commands as c
+from shared.events.catalog.analysis import SpacesAnalyzed
+from shared.events.catalog.plan import (
+    PlanArchived,
+    PlanPaused,
+    PlanResumed,
+    PlanSaved,
+    PlanStarted,
+    PlanStopRequested,
+    PlanUnstuck,
+)
+from shared.events.catalog.target import SiteRegistered
+from shared.events.contract import Context, Event, canonical
+from shared.events.reasons import Reason
+from shared.events.store import Append, EventStore
+from shared.events.types import derived_id
+
+
+def refused(code: str, detail: str, way_on: str, status: int = 409, **more: Any) -> c.Reply:
+    return c.Reply(problem=c.Problem(code=code, status=status, detail=detail, way_on=way_on, **more))
+
+
+class Handlers:
+    """One method for each command; ``COMMANDS`` below maps them."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool) -> None:
+        self._store, self._pool = store, pool
+
+    async def register_site(self, command: c.RegisterSite) -> c.Reply:
+        site = derived_id(command.command_id, "site")
+        if (done := await self._recorded(command)) is not None:
+            return done
+        taken = await self._pool.fetchval("SELECT id FROM people.site WHERE name = $1", command.name)
+        if taken is not None and taken != site:
+            return refused("name_taken", f"A site is called “{command.name}” already.", "Choose another name.")
+        await self._pool.execute(
+            "INSERT INTO people.site VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+            site,
+            command.name,
+            command.url.rstrip("/"),
+            command.secret,
+        )
+        event = SiteRegistered(site=site, credential=command.credential, sandbox=command.sandbox)
+        return await self._append(command, f"site-{site}", -1, event, site)
+
+    async def save_plan(self, command: c.SavePlan) -> c.Reply:
+        if (done := await self._recorded(command)) is not None:
+            return done
+        plan = derived_id(command.command_id, "plan")
+        taken = await self._pool.fetchval("SELECT id FROM people.plan WHERE name = $1", command.name)
+        if taken is not None and taken != plan:
+            return refused("name_taken", f"A plan is called “{command.name}” already.", "Choose another name.")
+        if not await self._pool.fetchval("SELECT true FROM work.site WHERE site = $1", command.site):
+            return refused("site_unknown", "There is no such site.", "Add the site first: cloudward site add.", 404)
+        analysis = await self._pool.fetchval(
+            "SELECT analysis FROM work.analysis WHERE source = $1 AND state = 'completed' ORDER BY position DESC LIMIT 1",
+            command.source,
+        )
+        if analysis is None:
+            return refused(
+                "not_analyzed", "The source has no completed analysis.", "Analyze it first: cloudward analyze SOURCE."
+            )
+        known: list[str] = []
+        for row in await self._store.read_stream(f"analysis-{analysis}"):
+            if isinstance(event := row.event, SpacesAnalyzed):
+                known += [n.space for n in event.spaces]
+        spaces = known if command.spaces == "all" else list(dict.fromkeys(command.spaces))
+        if unknown := sorted(set(spaces) - set(known)):
+            return refused(
+                "space_unknown",
+                f"{len(unknown)} of the chosen spaces are not in the source's last analysis.",
+                "Analyze the source again, or leave them out.",
+                422,
+                findings=[{"space": s} for s in unknown[:100]],
+            )
+        if not spaces and command.users != "all" and not command.groups:
+            return refused(
+                "empty_plan", "The plan holds neither users nor spaces.", "Choose at least one of them.", 422
+            )
+        try:
+            accepted = tuple(sorted({Reason(a) for a in command.accepted}))
+        except ValueError as error:
+            return refused("reason_unknown", str(error), "See the list of reasons in the documentation.", 422)
+        decided = {
+            "source": command.source,
+            "site": command.site,
+            "users": command.users,
+            "groups": command.groups,
+            "spaces": sorted(spaces),
+            "accepted": [a.value for a in accepted],
+        }
+        await self._pool.execute(
+            "INSERT INTO people.plan VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", plan, command.name
+        )
+        event_ = PlanSaved(
+            plan=plan,
+            source=command.source,
+            site=command.site,
+            analysis=analysis,
+            stage=command.stage,
+            users=command.users,
+            groups=command.groups,
+            spaces=tuple(spaces),
+            accepted=accepted,
+            digest=hashlib.sha256(canonical(decided)).hexdigest(),
+        )
+        return await self._append(command, f"plan-{plan}", -1, event_, plan)
+
+    async def run_plan(self, command: c.RunPlan) -> c.Reply:
+        return await self._about_plan(command, plans.run, None)
+
+    async def stop_plan(self, command: c.StopPlan) -> c.Reply:
+        return await self._about_plan(command, plans.stop, PlanStopRequested(plan=command.plan))
+
+    async def pause_plan(self, command: c.PausePlan) -> c.Reply:
+        return await self._about_plan(command, plans.pause, PlanPaused(plan=command.plan))
+
+    async def resume_plan(self, command: c.ResumePlan) -> c.Reply:
+        return await self._about_plan(command, plans.resume, PlanResumed(plan=command.plan))
+
+    async def archive_plan(self, command: c.ArchivePlan) -> c.Reply:
+        return await self._about_plan(command, plans.archive, PlanArchived(plan=command.plan))
+
+    async def retry_stuck(self, command: c.RetryStuck) -> c.Reply:
+        return await self._about_plan(command, _retry_stuck, PlanUnstuck(plan=command.plan))
+
+    async def _about_plan(
+        self, command: c.PlanCommand, decide: Callable[[plans.Plan], plans.Refusal | None], event: Event | None
+    ) -> c.Reply:
+        if (done := await self._recorded(command)) is not None:
+            return done
+        for _ in range(5):
+            rows = await self._store.read_stream(f"plan-{command.plan}")
+            plan = plans.fold([(r.version, r.event) for r in rows])
+            if plan is None:
+                return refused("plan_unknown", "There is no such plan.", "List them: cloudward plan list.", 404)
+            if (no := decide(plan)) is not None:
+                return refused(no.code, no.detail, no.way_on)
+            if isinstance(command, c.RunPlan):
+                prepared = await self._prepare_run(command, plan)
+                if isinstance(prepared, c.Reply):
+                    return prepared
+                event = prepared
+            assert event is not None
+            reply = await self._append(command, f"plan-{command.plan}", plan.version, event, command.plan)
+            if reply.problem is None or reply.problem.code != "overtaken":
+                return reply
+        return reply
+
+    async def _prepare_run(self, command: c.RunPlan, plan: plans.Plan) -> PlanStarted | c.Reply:
+        """The run's event, or why it is refused: consent, and people whose addresses nobody has repaired."""
+        saved = plan.saved
+        unknown_too = saved.users != "none"
+        rows = await self._pool.fetch(
+            "SELECT address, count(*) AS n FROM people.person WHERE source = $1 AND repair IS NULL"
+            " AND (address IN ('invalid', 'duplicate') OR ($2 AND address = 'unknown')) GROUP BY address ORDER BY address",
+            saved.source,
+            unknown_too,
+        )
+        if rows:
+            numbers = ", ".join(f"{r['n']} {r['address']}" for r in rows)
+            return refused(
+                "email_errors_unresolved",
+                f"The source has people with unusable e-mail addresses: {numbers}.",
+                "Repair them where they are kept, or decide here: cloudward source repair SOURCE --duplicates merge"
+                " --others generate.",
+                findings=[{"address": r["address"], "people": r["n"]} for r in rows],
+            )
+        if await self._pool.fetchval("SELECT sandbox FROM work.site WHERE site = $1", saved.site):
+            return PlanStarted(plan=plan.id, consent="not_needed_for_sandbox")
+        if command.consent:
+            return PlanStarted(plan=plan.id, consent="given")
+        before = await self._pool.fetchval(
+            "SELECT true FROM work.plan WHERE source = $1 AND site = $2 AND consent = 'given' LIMIT 1",
+            saved.source,
+            saved.site,
+        )
+        if before:
+            return PlanStarted(plan=plan.id, consent="given_before")
+        return refused(
+            "consent_required",
+            "Nobody has agreed yet that data of this source are copied to this site.",
+            "Run it with --consent to agree; who and when is recorded.",
+        )
+
+    async def _recorded(self, command: c.Command) -> c.Reply | None:
+        """The answer of an earlier delivery of the same command."""
+        row = await self._store.event(derived_id(command.command_id, "0"))
+        if row is None:
+            return None
+        return c.Reply(id=row.stream_id, result={"position": row.position, "repeated": True})
+
+    async def _append(self, command: c.Command, stream: str, expected: int, event: Event, id_: str) -> c.Reply:
+        context = Context(
+            actor=command.actor,
+            correlation=command.correlation,
+            causation=command.command_id,
+            command=command.command_id,
+        )
+        entry = (derived_id(command.command_id, "0"), event)
+        result = await self._store.append(Append(stream, expected, (entry,), context))
+        if result.recorded:
+            return c.Reply(id=id_, result={"position": result.position})
+        if result.outcome == "mismatch":
+            return refused("key_reused", "This idempotency key was used for another command.", "Use a new key.", 422)
+        return refused("overtaken", "Something else happened to it at the same moment.", "Look again, then repeat.")
+
+
+def _retry_stuck(plan: plans.Plan) -> plans.Refusal | None:
+    return None if plan.stuck else plans.Refusal("not_stuck", "The plan is not stuck.", "Nothing to do.")
+
+
+COMMANDS: dict[type[c.Command], str] = {
+    c.RegisterSite: "register_site",
+    c.SavePlan: "save_plan",
+    c.RunPlan: "run_plan",
+    c.StopPlan: "stop_plan",
+    c.PausePlan: "pause_plan",
+    c.ResumePlan: "resume_plan",
+    c.ArchivePlan: "archive_plan",
+    c.RetryStuck: "retry_stuck",
+}

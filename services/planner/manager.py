@@ -1,0 +1,403 @@
+"""The process manager: reads the log, keeps the tables of work, and decides what each plan and task needs next.
+
+It pages the log by position. One transaction writes the projection and the checkpoint; only after it, decisions are made
+from what is then in the tables and appended with expected versions and derived ids. Decisions look at the state, not at
+the event that led there, so one that was lost with a crash is made the next time anybody looks. Two managers at once are
+harmless: one conflicts and looks again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+
+from services.planner import endings
+from services.planner.domain import plans, tasks
+from services.planner.slices import cut
+from shared.confluence.spacekey import site_key
+from shared.events.catalog.chunk import ChunkEnded
+from shared.events.catalog.plan import PlanFailed, PlanFinished, PlanStopped, PlanStuck
+from shared.events.catalog.target import SpaceReleased, SpaceReserved
+from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
+from shared.events.catalog.work import Kind, Phase, TaskKind
+from shared.events.contract import Actor, BadEvent, Context, Event, Recorded, UnknownEvent
+from shared.events.projections.work import WorkProjection
+from shared.events.reasons import Reason
+from shared.events.store import Append, EventStore
+from shared.events.types import derived_id, new_id
+from shared.ops.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_CHECKPOINT = "work"
+_PAGE = 500
+
+
+class Manager:
+    """``step`` once for each turn of the leader's loop."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, settings: Settings, service_key: str) -> None:
+        self._store, self._pool, self._settings = store, pool, settings
+        self._actor = Actor(kind="service", key=service_key)
+        self._projection = WorkProjection()
+        self._position: int | None = None
+        self._dirty_tasks: set[str] = set()
+        self._dirty_plans: set[str] = set()
+        self._plans: dict[str, plans.Plan] = {}
+
+    @property
+    def position(self) -> int:
+        """The manager's checkpoint: everything up to here is in the tables."""
+        return self._position or 0
+
+    async def start(self) -> None:
+        """Takes up where the last leader left: every running plan is looked at anew."""
+        self._position = (
+            await self._pool.fetchval("SELECT position FROM work.checkpoint WHERE name = $1", _CHECKPOINT) or 0
+        )
+        await self.look_at_all()
+
+    async def look_at_all(self) -> None:
+        self._dirty_plans |= {
+            r["plan"] for r in await self._pool.fetch("SELECT plan FROM work.plan WHERE status = 'RUNNING'")
+        }
+        self._dirty_tasks |= {
+            r["task"]
+            for r in await self._pool.fetch(
+                "SELECT task FROM work.task t JOIN work.plan p USING (plan) WHERE p.status = 'RUNNING' AND t.state <> 'ended'"
+            )
+        }
+
+    async def step(self) -> bool:
+        """One page of the log and the decisions that follow; false when there was nothing new."""
+        rows: Sequence[Recorded] = await self._store.read_log(self.position, _PAGE)
+        if rows:
+            rows = await self._project(rows)
+        if len(rows) < _PAGE:
+            await self._decide()
+        return bool(rows)
+
+    async def _project(self, rows: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Effect and checkpoint in one transaction. An unknown type stops before it: a newer release must lead."""
+        unknown: UnknownEvent | None = None
+        known: list[Recorded] = []
+        for row in rows:
+            try:
+                if row.category in ("plan", "task", "chunk", "analysis", "site"):
+                    _ = row.event
+            except UnknownEvent as error:
+                unknown = error
+                break
+            except BadEvent as error:  # the projection notes it as poison
+                log.warning("event cannot be read", position=row.position, error=str(error))
+            known.append(row)
+        if known:
+            async with self._pool.acquire() as connection, connection.transaction():
+                advanced = await connection.fetchval(
+                    "INSERT INTO work.checkpoint AS c VALUES ($1, $2) ON CONFLICT (name)"
+                    " DO UPDATE SET position = excluded.position WHERE c.position = $3 RETURNING true",
+                    _CHECKPOINT,
+                    known[-1].position,
+                    self.position,
+                )
+                if not advanced:  # another manager was here: read its checkpoint and go on from there
+                    self._position = await connection.fetchval(
+                        "SELECT position FROM work.checkpoint WHERE name = $1", _CHECKPOINT
+                    )
+                    await self.look_at_all()
+                    return known
+                await self._projection.apply(connection, known, "work")
+            self._position = known[-1].position
+            for row in known:
+                await self._mark(row)
+            await self._report_poison()
+        if unknown is not None:
+            raise unknown
+        return known
+
+    async def _mark(self, row: Recorded) -> None:
+        """Notes whose turn it is to be decided about."""
+        if row.category == "plan":
+            self._dirty_plans.add(row.stream_id)
+            self._plans.pop(row.stream_id, None)
+            if row.type in ("PlanStopRequested", "PlanResumed", "PlanUnstuck"):
+                await self._mark_tasks(row.stream_id)
+        elif row.category == "task":
+            self._dirty_tasks.add(row.stream_id)
+            if row.type in ("TaskStarted", "SpaceMigrated", "SpaceFailed", "TaskEnded") or (
+                row.type == "PhasePlanned" and b'"attachment"' in row.body
+            ):
+                plan = await self._pool.fetchval("SELECT plan FROM work.task WHERE task = $1", row.stream_id)
+                if plan:
+                    self._dirty_plans.add(plan)
+                    await self._mark_tasks(plan)  # links of other spaces may have waited for these pages
+        elif row.type in ("ChunkEnded", "ChunkReleased"):
+            task = await self._pool.fetchval("SELECT task FROM work.chunk WHERE chunk = $1", row.stream_id)
+            if task:
+                self._dirty_tasks.add(task)
+
+    async def _mark_tasks(self, plan: str) -> None:
+        self._dirty_tasks |= {
+            r["task"]
+            for r in await self._pool.fetch("SELECT task FROM work.task WHERE plan = $1 AND state <> 'ended'", plan)
+        }
+
+    async def _report_poison(self) -> None:
+        rows = await self._pool.fetch(
+            "SELECT x.position, x.plan, x.code FROM work.poison x JOIN work.plan p ON p.plan = x.plan"
+            " WHERE p.stuck IS NULL AND p.status = 'RUNNING'"
+        )
+        for row in rows:
+            await self._stick(row["plan"], row["position"], row["code"])
+
+    async def _stick(self, plan_id: str, position: int, code: Any) -> None:
+        log.error("plan is stuck", plan=plan_id, position=position, code=code)
+        version = await self._pool.fetchval("SELECT version FROM work.plan WHERE plan = $1", plan_id)
+        await self._append(
+            f"plan-{plan_id}",
+            version,
+            derived_id(plan_id, f"stuck:{position}:{version}"),
+            PlanStuck(plan=plan_id, position=position, code=code),
+            plan_id,
+        )
+
+    async def _decide(self) -> None:
+        """Decides about everything marked. A plan whose decision fails is stuck; the others go on."""
+        marked, self._dirty_tasks = self._dirty_tasks, set()
+        for task in sorted(marked):
+            await self._guarded(task, None)
+        marked, self._dirty_plans = self._dirty_plans, set()
+        for plan in sorted(marked):
+            await self._guarded(None, plan)
+
+    async def _guarded(self, task: str | None, plan: str | None) -> None:
+        try:
+            if task is not None:
+                await self._decide_task(task)
+            elif plan is not None:
+                await self._decide_plan(plan)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            (self._dirty_tasks if task else self._dirty_plans).add(task or plan or "")
+            raise
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            owner = plan or await self._pool.fetchval("SELECT plan FROM work.task WHERE task = $1", task)
+            log.exception("no decision possible", plan=owner, task=task, error=type(error).__name__)
+            if owner:
+                await self._stick(owner, self.position, "undecidable")
+
+    # -- plans ---------------------------------------------------------------------------------------------------
+
+    async def _plan(self, plan_id: str) -> plans.Plan | None:
+        """The plan folded from its stream, kept while the stream's version stands."""
+        if plan_id not in self._plans:
+            folded = plans.fold([(r.version, r.event) for r in await self._store.read_stream(f"plan-{plan_id}")])
+            if folded is None:
+                return None
+            if len(self._plans) > 100:
+                self._plans.clear()
+            self._plans[plan_id] = folded
+        return self._plans[plan_id]
+
+    async def _decide_plan(self, plan_id: str) -> None:
+        plan = await self._plan(plan_id)
+        if plan is None or plan.status is not plans.Status.RUNNING or plan.stuck:
+            return
+        rows = await self._pool.fetch(
+            "SELECT t.*, (SELECT count(*) FROM work.chunk k WHERE k.task = t.task AND k.state = 'claimed') AS claimed"
+            " FROM work.task t WHERE t.plan = $1",
+            plan_id,
+        )
+        briefs = [
+            plans.TaskBrief(
+                r["task"], TaskKind(r["kind"]), r["space"], r["state"] == "ended", r["claimed"], r["ending"]
+            )
+            for r in rows
+        ]
+        step = plans.advance(plan, briefs)
+        if isinstance(step, plans.End):
+            # One ending: whichever of the three comes first takes the one event id there is.
+            assert isinstance(step.event, PlanFinished | PlanFailed | PlanStopped)
+            await self._append(f"plan-{plan_id}", plan.version, derived_id(plan_id, "ended"), step.event, plan_id)
+        elif step:
+            for start in step:
+                await self._start(plan, start)
+
+    async def _start(self, plan: plans.Plan, start: plans.Start) -> None:
+        task = plans.task_id(plan.id, start.kind, start.space)
+        target = marker = None
+        if start.space is not None:
+            key = await self._pool.fetchval(
+                "SELECT key FROM people.space WHERE source = $1 AND space = $2", plan.saved.source, start.space
+            )
+            if key is None:
+                raise LookupError("a space without a key")
+            target = await self._target(plan.saved.site, site_key(key).lower())
+            marker = derived_id(task, "marker")
+        event = TaskStarted(task=task, plan=plan.id, kind=start.kind, space=start.space, target=target, marker=marker)
+        await self._append(f"task-{task}", -1, derived_id(task, "started"), event, plan.id)
+
+    async def _target(self, site: str, key: str) -> str:
+        """The random name of this key on this site."""
+        await self._pool.execute(
+            "INSERT INTO people.target VALUES ($1, $2, $3) ON CONFLICT (site, lower_key) DO NOTHING",
+            new_id(),
+            site,
+            key,
+        )
+        return str(
+            await self._pool.fetchval("SELECT id FROM people.target WHERE site = $1 AND lower_key = $2", site, key)
+        )
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    async def _task(self, task_id: str) -> tasks.Task | None:
+        r = await self._pool.fetchrow(
+            "SELECT t.*, p.stop_requested, p.paused,"
+            " (SELECT count(*) FROM work.chunk k WHERE k.task = t.task AND k.state <> 'ended') AS open_chunks,"
+            " (SELECT count(*) FROM work.chunk k WHERE k.task = t.task AND k.state = 'claimed') AS claimed,"
+            " (SELECT min(fatal) FROM work.chunk k WHERE k.task = t.task AND fatal IS NOT NULL) AS fatal"
+            " FROM work.task t JOIN work.plan p ON p.plan = t.plan"
+            " WHERE t.task = $1 AND t.state <> 'ended' AND p.status = 'RUNNING' AND p.stuck IS NULL",
+            task_id,
+        )
+        if r is None:
+            return None
+        return tasks.Task(
+            task=r["task"],
+            plan=r["plan"],
+            kind=TaskKind(r["kind"]),
+            space=r["space"],
+            version=r["version"],
+            failing=Reason(r["failing"]) if r["failing"] else None,
+            inventory_epoch=r["inventory_epoch"],
+            phase=Phase(r["phase"]) if r["phase"] else None,
+            depth=r["depth"],
+            slices=r["slices"],
+            planned=r["planned"],
+            last_ordinal=r["last_ordinal"],
+            open_chunks=r["open_chunks"],
+            claimed=r["claimed"],
+            fatal=Reason(r["fatal"]) if r["fatal"] else None,
+            stopping=r["stop_requested"],
+            paused=r["paused"],
+        )
+
+    async def _decide_task(self, task_id: str) -> None:
+        task = await self._task(task_id)
+        if task is None:
+            return
+        depths = await self._depths(task)
+        others = await self._pool.fetchval(
+            "SELECT count(*) FROM work.task WHERE plan = $1 AND kind = 'space' AND state = 'running'"
+            " AND (phase IS NULL OR phase IN ('inventory', 'space', 'page', 'blogpost'))",
+            task.plan,
+        )
+        match tasks.advance(task, depths, others == 0):
+            case tasks.PlanSlice() as slice_:
+                await self._plan_slice(task, slice_)
+            case tasks.TakeInventory():
+                await self._take_inventory(task)
+            case tasks.Fail(reason):
+                await self._append_task(task, "failing", SpaceFailing(task=task.task, plan=task.plan, reason=reason))
+            case tasks.Finish() as finish:
+                await self._finish(task, finish)
+            case tasks.Wait():
+                pass
+
+    async def _depths(self, task: tasks.Task) -> dict[Kind, list[int]]:
+        """Of each kind the depths at which the inventory has rows."""
+        if task.inventory_epoch is None:
+            return {}
+        found: dict[Kind, list[int]] = {}
+        for r in await self._pool.fetch(
+            "SELECT DISTINCT kind, depth FROM work.inventory WHERE task = $1 AND epoch = $2 ORDER BY kind, depth",
+            task.task,
+            task.inventory_epoch,
+        ):
+            found.setdefault(Kind(r["kind"]), []).append(r["depth"])
+        return found
+
+    async def _plan_slice(self, task: tasks.Task, s: tasks.PlanSlice) -> None:
+        if s.phase is Phase.SPACE and not await self._reserve(task):
+            await self._append_task(
+                task, "failing", SpaceFailing(task=task.task, plan=task.plan, reason=Reason.SPACE_KEY_CONFLICT)
+            )
+            return
+        chunks, last = await cut(self._pool, task, s, self._settings.chunk_size)
+        event = PhasePlanned(
+            task=task.task, plan=task.plan, phase=s.phase, depth=s.depth, slice=s.slice, last=last, chunks=chunks
+        )
+        await self._append_task(task, f"planned:{s.phase.value}:{s.depth}:{s.slice}", event)
+
+    async def _take_inventory(self, task: tasks.Task) -> None:
+        chunk = tasks.chunk_id(task.task, Phase.INVENTORY, 0, 0)
+        for row in reversed(await self._store.read_stream(f"chunk-{chunk}")):
+            event = row.event
+            if isinstance(event, ChunkEnded) and event.inventory is not None:
+                taken = InventoryTaken(
+                    task=task.task,
+                    plan=task.plan,
+                    chunk=chunk,
+                    epoch=event.epoch,
+                    counts=event.inventory.counts,
+                    digest=event.inventory.digest,
+                )
+                await self._append_task(task, "inventory", taken)
+                return
+        raise LookupError("an inventory chunk without an inventory")
+
+    async def _finish(self, task: tasks.Task, finish: tasks.Finish) -> None:
+        event: TaskEnding = await endings.ending(self._pool, task, finish)
+        if task.space is not None:
+            await self._release(task)
+        await self._append_task(task, "ended", event)
+
+    # -- reservations --------------------------------------------------------------------------------------------
+
+    async def _reserve(self, task: tasks.Task) -> bool:
+        """Makes the space's key on the site the task's own; false if it is another plan's."""
+        row = await self._pool.fetchrow(
+            "SELECT t.target, t.marker, p.site FROM work.task t JOIN work.plan p USING (plan) WHERE t.task = $1",
+            task.task,
+        )
+        if row is None:
+            raise LookupError("a task without a plan")
+        holder, version = None, -1
+        for recorded in await self._store.read_stream(f"target-{row['target']}"):
+            version = recorded.version
+            event = recorded.event
+            holder = event.plan if isinstance(event, SpaceReserved) else None
+        if holder == task.plan:
+            return True
+        if holder is not None:
+            return False
+        reserved = SpaceReserved(
+            target=row["target"], site=row["site"], plan=task.plan, task=task.task, marker=row["marker"]
+        )
+        name = derived_id(task.task, "reserved")
+        if await self._append(f"target-{row['target']}", version, name, reserved, task.plan):
+            return True
+        return await self._reserve(task)
+
+    async def _release(self, task: tasks.Task) -> None:
+        target = await self._pool.fetchval("SELECT target FROM work.task WHERE task = $1", task.task)
+        stream = await self._store.read_stream(f"target-{target}")
+        if stream and isinstance(last := stream[-1].event, SpaceReserved) and last.plan == task.plan:
+            released = SpaceReleased(target=target, plan=task.plan)
+            await self._append(
+                f"target-{target}", stream[-1].version, derived_id(task.task, "released"), released, task.plan
+            )
+
+    # -- appends -------------------------------------------------------------------------------------------------
+
+    async def _append_task(self, task: tasks.Task, name: str, event: Event) -> None:
+        await self._append(f"task-{task.task}", task.version, derived_id(task.task, name), event, task.plan)
+
+    async def _append(self, stream: str, expected: int, event_id: str, event: Event, plan: str) -> bool:
+        """Appends a decision. A conflict means that the log has moved on: what it says is read and decided about anew."""
+        context = Context(actor=self._actor, correlation=plan, causation=plan)
+        result = await self._store.append(Append(stream, expected, ((event_id, event),), context))
+        if not result.recorded:
+            log.info("decision overtaken", stream=stream, type=type(event).__name__, outcome=result.outcome)
+        return result.recorded

@@ -1,0 +1,69 @@
+"""Publishes the log on NATS, in the order of positions. The event table is the outbox; there is no second one.
+
+Messages are wake-ups with a body for convenience: whoever needs certainty pages the log. The checkpoint is in Postgres and
+is not turned back when the stream is lost.
+"""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from shared.events.contract import Recorded
+from shared.events.store import EventStore
+
+log = structlog.get_logger(__name__)
+
+_BODY_LIMIT = 64 * 1024
+_NAME = "relay"
+
+
+class Relay:
+    """``step`` publishes at most one page and says whether there was something to publish."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, nats: Client) -> None:
+        self._store, self._pool = store, pool
+        self._nats = nats
+        self._stream = nats.jetstream(publish_async_max_pending=4000)
+        self._position: int | None = None
+
+    async def step(self) -> bool:
+        if not self._nats.is_connected:
+            return False
+        if self._position is None:
+            self._position = (
+                await self._pool.fetchval("SELECT position FROM work.checkpoint WHERE name = $1", _NAME) or 0
+            )
+        rows = await self._store.read_log(self._position, 500)
+        if not rows:
+            return False
+        try:
+            acks = [await self._publish(row) for row in rows]
+            await asyncio.wait_for(asyncio.gather(*acks), timeout=3)
+        except (NatsError, TimeoutError, OSError) as error:
+            log.warning("events not published yet", position=self._position, error=type(error).__name__)
+            return False
+        self._position = rows[-1].position
+        await self._pool.execute(
+            "INSERT INTO work.checkpoint VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
+            " WHERE work.checkpoint.position < excluded.position",
+            _NAME,
+            self._position,
+        )
+        return True
+
+    async def _publish(self, row: Recorded) -> Any:
+        small = len(row.body) <= _BODY_LIMIT
+        return await self._stream.publish_async(
+            f"evt.{row.category}.{row.type}",
+            row.body if small else b"",
+            headers={
+                "Nats-Msg-Id": row.event_id,
+                "Cloudward-Position": str(row.position),
+                "Cloudward-Stream": row.stream,
+                "Cloudward-Version": str(row.version),
+            },
+        )

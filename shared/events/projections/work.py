@@ -1,0 +1,269 @@
+"""The process manager's own projection: tasks, chunks and outcomes as the log tells them, in schema ``work``.
+
+Every row is applied on its own: an event that cannot be applied is noted in ``poison`` and the rest goes on, so that one
+damaged plan never stops the others. An event type this release does not know stops everything before it (UnknownEvent).
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import asyncpg
+
+from shared.events.catalog.analysis import AnalysisCompleted, AnalysisFailed, AnalysisStarted
+from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded
+from shared.events.catalog.plan import (
+    PlanArchived,
+    PlanFailed,
+    PlanFinished,
+    PlanPaused,
+    PlanResumed,
+    PlanSaved,
+    PlanStarted,
+    PlanStopped,
+    PlanStopRequested,
+    PlanStuck,
+    PlanUnstuck,
+)
+from shared.events.catalog.target import SiteRegistered
+from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
+from shared.events.catalog.work import Entity, Phase
+from shared.events.contract import BadEvent, Event, Recorded, UnknownEvent
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy  # what statements run on
+
+
+class WorkProjection:
+    """See ``shared.events.projections``: ``apply`` runs inside the runner's transaction."""
+
+    name: ClassVar[str] = "work"
+    schema: ClassVar[str] = "work"
+    tables: ClassVar[tuple[str, ...]] = ("plan", "analysis", "site", "poison", "task", "chunk", "outcome", "id_map")
+
+    async def apply(self, connection: Any, rows: Sequence[Recorded], schema: str) -> None:
+        for row in rows:
+            if row.category in ("plan", "task", "chunk", "analysis", "site"):
+                await _apply_guarded(connection, row, schema)
+
+
+async def _apply_guarded(c: Connection, row: Recorded, s: str) -> None:
+    try:
+        event = row.event
+    except BadEvent:
+        await _note_poison(c, row, s, "bad_event")
+        return
+    savepoint = c.transaction()
+    await savepoint.start()
+    try:
+        await _apply(c, row, event, s)
+    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+        raise
+    except (asyncpg.PostgresError, LookupError, ValueError, TypeError):
+        await savepoint.rollback()
+        await _note_poison(c, row, s, "undecidable")
+    else:
+        await savepoint.commit()
+
+
+async def _note_poison(c: Connection, row: Recorded, s: str, code: str) -> None:
+    lookup = {
+        "plan": "SELECT $1",
+        "task": f"SELECT plan FROM {s}.task WHERE task = $1",
+        "chunk": f"SELECT plan FROM {s}.chunk WHERE chunk = $1",
+    }.get(row.category)
+    plan = await c.fetchval(lookup, row.stream_id) if lookup else None
+    await c.execute(f"INSERT INTO {s}.poison VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", row.position, plan, code)
+
+
+async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
+    match event:
+        case AnalysisStarted():
+            await c.execute(
+                f"INSERT INTO {s}.analysis VALUES ($1, $2, 'running', $3)", event.analysis, event.source, row.position
+            )
+            await c.execute(
+                f"INSERT INTO {s}.chunk (chunk, task, phase, depth, first_ordinal, last_ordinal, entities, planned_at, state)"
+                " VALUES ($1, $2, $3, 0, 0, 0, 0, $4, 'planned')",
+                event.chunk,
+                event.analysis,
+                Phase.ANALYSIS.value,
+                row.position,
+            )
+        case AnalysisCompleted() | AnalysisFailed():
+            state = "completed" if isinstance(event, AnalysisCompleted) else "failed"
+            await c.execute(
+                f"UPDATE {s}.analysis SET state = $2, position = $3 WHERE analysis = $1",
+                event.analysis,
+                state,
+                row.position,
+            )
+        case SiteRegistered():
+            await c.execute(f"INSERT INTO {s}.site VALUES ($1, $2)", event.site, event.sandbox)
+        case TaskStarted():
+            await c.execute(
+                f"INSERT INTO {s}.task (task, plan, kind, space, target, marker, version, state, started_at)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', to_timestamp($8::bigint / 1000000.0))",
+                event.task,
+                event.plan,
+                event.kind.value,
+                event.space,
+                event.target,
+                event.marker,
+                row.version,
+                row.recorded_at,
+            )
+        case PhasePlanned():
+            await _phase_planned(c, row, event, s)
+        case InventoryTaken():
+            await _touch(
+                c, s, row, "UPDATE {s}.task SET version = $2, inventory_epoch = $3 WHERE task = $1", event.epoch
+            )
+        case SpaceFailing():
+            await _touch(
+                c,
+                s,
+                row,
+                "UPDATE {s}.task SET version = $2, state = 'failing', failing = $3 WHERE task = $1 AND state = 'running'",
+                event.reason.value,
+            )
+        case TaskEnding():
+            await _touch(
+                c,
+                s,
+                row,
+                "UPDATE {s}.task SET version = $2, state = 'ended', ending = $3 WHERE task = $1",
+                {"type": row.type, **event.model_dump(mode="json", exclude_none=True)},
+            )
+        case ChunkClaimed():
+            await c.execute(
+                f"UPDATE {s}.chunk SET state = 'claimed', epoch = $2, attempt = $3, version = $4,"
+                " changed_at = to_timestamp($5::bigint / 1000000.0) WHERE chunk = $1",
+                event.chunk,
+                event.epoch,
+                event.attempt,
+                row.version,
+                row.recorded_at,
+            )
+        case EntityEnded():
+            await _outcomes(c, s, row, event.chunk, (event.entity,))
+            await c.execute(f"UPDATE {s}.chunk SET version = $2 WHERE chunk = $1", event.chunk, row.version)
+        case ChunkReleased():
+            await _outcomes(c, s, row, event.chunk, event.entities)
+            await c.execute(
+                f"UPDATE {s}.chunk SET state = 'planned', version = $2, changed_at = to_timestamp($3::bigint / 1000000.0)"
+                " WHERE chunk = $1",
+                event.chunk,
+                row.version,
+                row.recorded_at,
+            )
+        case ChunkEnded():
+            await _outcomes(c, s, row, event.chunk, event.entities)
+            await c.execute(
+                f"UPDATE {s}.chunk SET state = 'ended', version = $2, fatal = $3 WHERE chunk = $1",
+                event.chunk,
+                row.version,
+                event.fatal.value if event.fatal else None,
+            )
+        case PlanSaved():
+            await c.execute(
+                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest) VALUES ($1, $2, $3, $4, 'READY', $5)",
+                event.plan,
+                event.source,
+                event.site,
+                row.version,
+                event.digest,
+            )
+        case PlanStarted():
+            await _plan(c, s, row, "status = 'RUNNING', consent = $3", event.consent)
+        case PlanPaused():
+            await _plan(c, s, row, "paused = true")
+        case PlanResumed():
+            await _plan(c, s, row, "paused = false")
+        case PlanStopRequested():
+            await _plan(c, s, row, "stop_requested = true")
+        case PlanFinished():
+            await _plan(c, s, row, "status = 'FINISHED'")
+        case PlanFailed():
+            await _plan(c, s, row, "status = 'FAILED'")
+        case PlanStopped():
+            await _plan(c, s, row, "status = 'STOPPED'")
+        case PlanArchived():
+            await _plan(c, s, row, "status = status")
+        case PlanStuck():
+            await _plan(c, s, row, "stuck = $3", event.position)
+        case PlanUnstuck():
+            await _plan(c, s, row, "stuck = NULL")
+        case _:
+            pass
+
+
+async def _touch(c: Connection, s: str, row: Recorded, statement: str, *values: Any) -> None:
+    await c.execute(statement.format(s=s), row.stream_id, row.version, *values)
+
+
+async def _plan(c: Connection, s: str, row: Recorded, assignment: str, *values: Any) -> None:
+    await c.execute(
+        f"UPDATE {s}.plan SET version = $2, {assignment} WHERE plan = $1", row.stream_id, row.version, *values
+    )
+
+
+async def _phase_planned(c: Connection, row: Recorded, event: PhasePlanned, s: str) -> None:
+    plan = await c.fetchval(
+        f"UPDATE {s}.task SET version = $2, phase = $3, depth = $4, slices = $5, planned = $6, last_ordinal = $7"
+        " WHERE task = $1 RETURNING plan",
+        event.task,
+        row.version,
+        event.phase.value,
+        event.depth,
+        event.slice + 1,
+        event.last,
+        event.chunks[-1].last if event.chunks else -1,
+    )
+    await c.executemany(
+        f"INSERT INTO {s}.chunk (chunk, task, plan, phase, depth, first_ordinal, last_ordinal, entities, planned_at, state)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'planned')",
+        [
+            (k.chunk, event.task, plan, event.phase.value, event.depth, k.first, k.last, k.count, row.position)
+            for k in event.chunks
+        ],
+    )
+
+
+async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: Sequence[Entity]) -> None:
+    if not entities:
+        return
+    home = await c.fetchrow(
+        f"SELECT k.task, p.site, p.source FROM {s}.chunk k LEFT JOIN {s}.plan p ON p.plan = k.plan WHERE k.chunk = $1",
+        chunk,
+    )
+    if home is None:
+        raise LookupError("a chunk that no phase planned")
+    await c.executemany(
+        f"INSERT INTO {s}.outcome (position, task, chunk, kind, id, outcome, reason, target, target_version, digest, pending)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        [
+            (
+                row.position,
+                home["task"],
+                chunk,
+                e.kind.value,
+                e.id,
+                e.outcome.value,
+                e.reason.value if e.reason else None,
+                e.target,
+                e.target_version,
+                e.digest,
+                bool(e.pending),
+            )
+            for e in entities
+        ],
+    )
+    mapped = [(home["site"], home["source"], e.kind.value, e.id, e.target, home["task"]) for e in entities if e.target]
+    if mapped:
+        await c.executemany(
+            f"INSERT INTO {s}.id_map VALUES ($1, $2, $3, $4, $5, $6)"
+            " ON CONFLICT (site, source, kind, id) DO UPDATE SET target = excluded.target, task = excluded.task",
+            mapped,
+        )
+
+
+__all__ = ["UnknownEvent", "WorkProjection"]
