@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_COMMANDS = 256  # in one call
 MAX_BYTES = 1 << 20  # of bodies in one call; a single command may exceed it
+CALLS = 2  # under way at once
+SPLIT = 32  # fewer commands than this are not worth two calls
 MAX_PAGE_BYTES = 8 << 20  # of bodies in one page of the log; a page has at least one event
 POLL = 0.5  # seconds: the longest time a waiting reader depends on a notification
 
@@ -105,6 +107,7 @@ class _Entry:
     bodies: list[bytes]
     guards: tuple[Guard, ...]
     size: int
+    touches: frozenset[str]  # its stream and those of its guards
     deadline: float
     answer: "asyncio.Future[Result]" = field(repr=False)
 
@@ -121,6 +124,7 @@ class EventStore:
         self._queue: deque[_Entry] = deque()
         self._work = asyncio.Event()
         self._closing = False
+        self._calls: dict[asyncio.Task[None], set[str]] = {}  # calls under way, and the streams they write
         self._pump: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._known = -1  # the highest position this process has heard of
@@ -191,31 +195,63 @@ class EventStore:
         loop = asyncio.get_running_loop()
         deadline, size = loop.time() + self._patience, sum(map(len, bodies))
         return _Entry(
-            command.stream, command.expected, ids, types, bodies, command.guards, size, deadline, loop.create_future()
+            command.stream,
+            command.expected,
+            ids,
+            types,
+            bodies,
+            command.guards,
+            size,
+            frozenset([command.stream, *(guard.stream for guard in command.guards)]),
+            deadline,
+            loop.create_future(),
         )
 
     async def _run(self) -> None:
-        """Takes what has gathered while the last call was under way, until closed and empty."""
+        """Takes what has gathered while earlier calls were under way, until closed and empty.
+
+        Two calls at once: while one is in the database, the callers of the other prepare what they append next.
+        """
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._queue:
-                batch = self._drain()
-                try:
-                    await self._send(batch)
-                except Exception as error:  # the appender outlives whatever goes wrong with a batch
-                    logger.exception("An append failed in an unforeseen way")
-                    for entry in batch:
-                        _fail(entry, error)
-            if self._closing:
+            while len(self._calls) < CALLS and (batch := self._drain()):
+                call = asyncio.create_task(self._finish(batch))
+                self._calls[call] = {entry.stream for entry in batch}
+                call.add_done_callback(self._ended)
+            if self._closing and not self._queue and not self._calls:
                 return
 
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        del self._calls[call]
+        self._work.set()
+
+    async def _finish(self, batch: list[_Entry]) -> None:
+        try:
+            await self._send(batch)
+        except BaseException as error:
+            # Nobody may wait for ever, whatever went wrong.
+            logger.exception("An append failed in an unforeseen way")
+            for entry in batch:
+                _fail(entry, AppendRefused(f"The append failed in an unforeseen way: {type(error).__name__}"))
+            if not isinstance(error, Exception):
+                raise
+
     def _drain(self) -> list[_Entry]:
-        batch, size = [self._queue.popleft()], 0
-        size = batch[0].size
-        while self._queue and len(batch) < MAX_COMMANDS and size + self._queue[0].size <= MAX_BYTES:
-            size += self._queue[0].size
+        """The next batch, in the order of arrival. What touches a stream that a call under way writes waits."""
+        limit = MAX_COMMANDS
+        if not self._calls and len(self._queue) >= SPLIT:
+            limit = len(self._queue) // 2
+        batch: list[_Entry] = []
+        size = 0
+        while self._queue and len(batch) < limit:
+            entry = self._queue[0]
+            if batch and size + entry.size > MAX_BYTES:
+                break
+            if any(not entry.touches.isdisjoint(busy) for busy in self._calls.values()):
+                break
             batch.append(self._queue.popleft())
+            size += entry.size
         return batch
 
     async def _send(self, batch: list[_Entry]) -> None:
