@@ -1,0 +1,140 @@
+"""A stand-in for one instance of Confluence Server or Data Center, as far as a migration reads it.
+
+It is strict where the real one is strict. Known logins: the personal access token ``sandbox-pat`` and ``admin``/``admin``,
+both an administrator's; every other active user's password is their user name.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from sandbox.sample import generate, sample
+from sandbox.sample.model import Instance
+from sandbox.server.auth import Door
+from sandbox.server.call import Call
+from sandbox.server.errors import Refusal
+from sandbox.server.journal import Journal
+from sandbox.server.rest import ROUTES, Handler
+from sandbox.server.rpc import answer
+from sandbox.server.versions import Version
+from sandbox.server.viewer import Viewer
+
+TOKEN = "sandbox-pat"
+PASSWORDS = {"admin": "admin"}
+BODY_LIMIT = 5_242_880
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(name: str, options: dict[str, Any]) -> Starlette:
+    """One instance as an application. ``name`` is shown to people. Options, all but ``version`` optional:
+
+    ``version`` ("7.19.0"), ``seed`` (7), ``sample`` ("north" | "south") or ``generate`` (keywords of
+    ``sandbox.sample.generate``) or ``model`` (an Instance), ``base_url`` (default: the address it is asked at), ``context``
+    ("" or "/wiki"), ``tokens`` (token to user name), ``passwords`` (user name to password), ``rpc`` (False: the remote API
+    is switched off).
+
+    ``app.state``: ``journal`` (a list of requests, see ``Journal``), ``instance``, ``fault`` (None, or an async function of
+    the request that may answer instead).
+    """
+    version = Version(str(options["version"]))
+    seed = int(options.get("seed", 7))
+    instance: Instance
+    if "model" in options:
+        instance = options["model"]
+    elif "generate" in options:
+        instance = generate(seed, name=name, **options["generate"])
+    else:
+        instance = sample(seed, options.get("sample", "north"))
+    context = str(options.get("context", ""))
+    base_url = options.get("base_url")
+    door = Door(
+        instance,
+        version,
+        dict(options.get("tokens") or {TOKEN: "admin"}),
+        {**PASSWORDS, **(options.get("passwords") or {})},
+        str(base_url or ""),
+    )
+
+    def call_of(request: Request) -> Call:
+        base = str(base_url).rstrip("/") if base_url else f"{request.url.scheme}://{request.url.netloc}{context}"
+        user = door.user(request.headers.get("authorization"))
+        if user is not None:
+            request.scope["state"]["journal_entry"]["user"] = user.username
+        return Call(request, instance, version, Viewer(instance, user), base, context)
+
+    def dressed(call: Call, response: Response) -> Response:
+        """Headers of every answer to someone who is logged in."""
+        if call.viewer.user is not None:
+            response.headers["X-Seraph-LoginReason"] = "OK"
+            if version.has("rate-limit"):
+                limits = {"Limit": "100", "Remaining": "99", "Interval-Seconds": "1", "FillRate": "100"}
+                response.headers.update({f"X-RateLimit-{k}": v for k, v in limits.items()} | {"retry-after": "0"})
+        return response
+
+    def reading(handler: Handler) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            call = call_of(request)
+            if request.method not in {"GET", "HEAD"}:
+                return dressed(call, await refuse_write(request))
+            return dressed(call, handler(call))
+
+        return endpoint
+
+    async def refuse_write(request: Request) -> Response:
+        length = request.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > BODY_LIMIT:
+            message = f"Request too large. Requests for this resource can be at most {BODY_LIMIT} bytes"
+            return JSONResponse({"statusCode": 413, "message": message}, 413)
+        if "x-atlassian-token" not in request.headers and not request.headers.get("content-type", "").startswith(
+            "application/json"
+        ):
+            return Response("XSRF check failed", 403)
+        return Refusal(403, "This instance is only read from.").response()
+
+    async def remote(request: Request) -> Response:
+        call = call_of(request)
+        method = request.path_params["method"]
+        return dressed(call, JSONResponse(answer(call, method, await request.json())))
+
+    async def front(request: Request) -> Response:
+        head = f'<meta name="ajs-version-number" content="{version.text}"><meta name="ajs-build-number" content="{version.build}">'
+        return HTMLResponse(
+            f"<!DOCTYPE html><html><head>{head}<title>{instance.name}</title></head><body></body></html>"
+        )
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return error.response()
+
+    async def missing(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        if request.method not in {"GET", "HEAD"} and status != 404:
+            return await refuse_write(request)
+        return Refusal(status, f"null for uri: {request.url}", plain=True).response()
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    routes = [Route(path, reading(handler), methods=methods) for path, handler, needs in ROUTES if version.has(needs)]
+    if version.has("json-rpc") and options.get("rpc", True):
+        routes.append(Route("/rpc/json-rpc/confluenceservice-v2/{method}", remote, methods=["POST"]))
+    routes += [Route(path, front) for path in ("/", "/login.action", "/dashboard.action")]
+    journal: list[dict[str, Any]] = []
+    app = Starlette(
+        routes=[Mount(context, routes=routes)] if context else routes,
+        middleware=[Middleware(Journal, entries=journal)],
+        exception_handlers={Refusal: refused, HTTPException: missing},
+    )
+    app.state.journal = journal
+    app.state.instance = instance
+    app.state.fault = None
+    app.router.redirect_slashes = False
+    return app
+
+
+__all__ = ["PASSWORDS", "TOKEN", "build"]
