@@ -1,0 +1,26 @@
+"""XML exports of Confluence as a source: ``take_in`` reads one once, ``open_export`` opens what was taken in."""
+
+from shared.confluence.export.archive import detect, is_export
+from shared.confluence.export.errors import (
+    ExportDamaged,
+    ExportKindUnsupported,
+    ExportNotTaken,
+    ExportUnreadable,
+    NoExport,
+)
+from shared.confluence.export.intake import Progress, take_in
+from shared.confluence.export.source import ExportSource, open_export
+
+__all__ = [
+    "ExportDamaged",
+    "ExportKindUnsupported",
+    "ExportNotTaken",
+    "ExportSource",
+    "ExportUnreadable",
+    "NoExport",
+    "Progress",
+    "detect",
+    "is_export",
+    "open_export",
+    "take_in",
+]
