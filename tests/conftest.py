@@ -1,0 +1,78 @@
+"""Servers and databases for tests: Postgres 17 and NATS in containers where Docker answers, embedded ones elsewhere."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.servers import Choice, Database, NatsServer, PostgresServer, choose, start_nats, start_postgres
+
+USED: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Choice:
+    return choose()
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of reference data beside the checkout; a test that needs it is skipped where it is not."""
+    repository = Path(__file__).parent.parent
+    folder = Path(os.environ.get("CLOUDWARD_REFERENCE") or repository.parent / "shared")
+    if not (folder / "exports").is_dir():
+        pytest.skip(f"no reference data in {folder.name}; set CLOUDWARD_REFERENCE to it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder for this run with a short path (sockets) that is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="cwt-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(servers: Choice, scratch: Path) -> AsyncIterator[PostgresServer]:
+    """A Postgres with the roles of the services. Tests that stop it must start it again."""
+    server = await start_postgres(servers, scratch / "pg")
+    USED.add(f"Postgres: {server.what}")
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def nats(servers: Choice, scratch: Path) -> AsyncIterator[NatsServer]:
+    """A NATS server with JetStream and the users of the services. Tests that stop it must start it again."""
+    server = await start_nats(servers, scratch / "nats")
+    USED.add(f"NATS: {server.what}")
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
+    """A database of its own with the schema of this release and nothing in it."""
+    database = await postgres.fresh_database()
+    yield database
+    await postgres.drop_database(database)
+
+
+def pytest_report_header() -> str:
+    return f"servers for tests: {choose().text}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if USED:
+        terminalreporter.write_line(f"servers used: {'; '.join(sorted(USED))}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("docker") and not choose().docker:
+            item.add_marker(pytest.mark.skip(reason="no Docker engine answers"))
