@@ -1,0 +1,84 @@
+"""The projection "connections": sources, sites and the analyses of sources."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from shared.events.catalog import analysis, source, target
+from shared.events.catalog.analysis import SpaceNumbers
+from shared.events.contract import Recorded
+from shared.events.projections.base import Connection, moment
+
+
+class Connections:
+    """Tables ``source``, ``site``, ``analysis``, ``analysis_space``."""
+
+    name: ClassVar[str] = "connections"
+    schema: ClassVar[str] = "read"
+    tables: ClassVar[tuple[str, ...]] = ("source", "site", "analysis", "analysis_space")
+
+    async def apply(self, connection: Connection, rows: Sequence[Recorded], schema: str) -> None:
+        for row in rows:
+            await _fold(connection, row, schema)
+
+
+async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
+    event, at = row.event, moment(row.recorded_at)
+    match event:
+        case source.SourceRegistered():
+            await connection.execute(
+                f"INSERT INTO {schema}.source (source, kind, registered_at) VALUES ($1, $2, $3)",
+                event.source,
+                event.kind,
+                at,
+            )
+        case source.AddressesRepaired():
+            await connection.execute(
+                f"UPDATE {schema}.source SET merged = $2, generated = $3, former = $4, repaired_at = $5"
+                " WHERE source = $1",
+                event.source,
+                event.merged,
+                event.generated,
+                event.former,
+                at,
+            )
+        case target.SiteRegistered():
+            await connection.execute(
+                f"INSERT INTO {schema}.site VALUES ($1, $2, $3, $4)", event.site, event.credential, event.sandbox, at
+            )
+        case analysis.AnalysisStarted():
+            await connection.execute(
+                f"INSERT INTO {schema}.analysis (analysis, source, chunk, position, state, started_at)"
+                " VALUES ($1, $2, $3, $4, 'running', $5)",
+                event.analysis,
+                event.source,
+                event.chunk,
+                row.position,
+                at,
+            )
+        case analysis.SpacesAnalyzed():
+            numbers = tuple(SpaceNumbers.model_fields)
+            places = ", ".join(f"${place}" for place in range(2, len(numbers) + 2))
+            await connection.executemany(
+                f"INSERT INTO {schema}.analysis_space (analysis, {', '.join(numbers)}) VALUES ($1, {places})",
+                [(event.analysis, *(getattr(space, name) for name in numbers)) for space in event.spaces],
+            )
+        case analysis.AnalysisCompleted():
+            sums = event.model_dump(exclude={"analysis", "source", "release", "slices"})
+            columns = ", ".join(f"{name} = ${place}" for place, name in enumerate(sums, 4))
+            await connection.execute(
+                f"UPDATE {schema}.analysis SET state = 'completed', ended_at = $2, release = $3, {columns}"
+                " WHERE analysis = $1",
+                event.analysis,
+                at,
+                event.release,
+                *sums.values(),
+            )
+        case analysis.AnalysisFailed():
+            await connection.execute(
+                f"UPDATE {schema}.analysis SET state = 'failed', ended_at = $2, code = $3 WHERE analysis = $1",
+                event.analysis,
+                at,
+                event.code.value,
+            )
+        case _:
+            pass

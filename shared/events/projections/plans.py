@@ -1,0 +1,255 @@
+"""The projection "plans": the state of every plan and task, and the counts of what became of every entity."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from shared.events.catalog import chunk, plan, target, task
+from shared.events.catalog.work import Entity, Outcome
+from shared.events.contract import Recorded
+from shared.events.projections.base import Connection, moment
+
+
+class Plans:
+    """Tables ``plan``, ``plan_space``, ``task``, ``chunk``, ``task_kind``, ``reason``, ``remainder``."""
+
+    name: ClassVar[str] = "plans"
+    schema: ClassVar[str] = "read"
+    tables: ClassVar[tuple[str, ...]] = ("plan", "plan_space", "task", "chunk", "task_kind", "reason", "remainder")
+
+    async def apply(self, connection: Connection, rows: Sequence[Recorded], schema: str) -> None:
+        for row in rows:
+            event, at = row.event, moment(row.recorded_at)
+            if isinstance(event, plan.PlanEvent):
+                await _plan(connection, schema, row, event, at)
+            elif isinstance(event, task.TaskEvent):
+                await _task(connection, schema, row, event, at)
+            elif isinstance(event, chunk.ChunkEvent):
+                await _chunk(connection, schema, row, event)
+            elif isinstance(event, target.SpaceReserved):
+                await connection.execute(
+                    f"UPDATE {schema}.task SET target = $2 WHERE task = $1", event.task, event.target
+                )
+
+
+# The one table of what a lifecycle event changes on its plan; $2 is the time of the event.
+_CHANGES: dict[type[plan.PlanEvent], str] = {
+    plan.PlanStarted: "status = 'RUNNING', started_at = $2",
+    plan.PlanPaused: "paused = true",
+    plan.PlanResumed: "paused = false",
+    plan.PlanStopRequested: "stopping = true, stop_requested_at = $2",
+    plan.PlanFinished: "status = 'FINISHED', ended_at = $2, stopping = false, paused = false",
+    plan.PlanFailed: "status = 'FAILED', ended_at = $2, stopping = false, paused = false",
+    plan.PlanStopped: "status = 'STOPPED', ended_at = $2, stopping = false, paused = false",
+    plan.PlanArchived: "archived = true",
+    plan.PlanUnstuck: "stuck = NULL, stuck_code = NULL",
+}
+
+
+async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.PlanEvent, at: datetime) -> None:
+    if isinstance(event, plan.PlanSaved):
+        await connection.execute(
+            f"INSERT INTO {schema}.plan (plan, source, site, analysis, stage, users, groups, spaces_selected, accepted,"
+            " predecessor, status, version, position, saved_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'READY', $11, $12, $13)",
+            event.plan,
+            event.source,
+            event.site,
+            event.analysis,
+            event.stage,
+            event.users,
+            event.groups,
+            len(event.spaces),
+            [reason.value for reason in event.accepted],
+            event.predecessor,
+            row.version,
+            row.position,
+            at,
+        )
+        await connection.execute(
+            f"INSERT INTO {schema}.plan_space SELECT $1, s FROM unnest($2::text[]) s ON CONFLICT DO NOTHING",
+            event.plan,
+            list(event.spaces),
+        )
+        return
+    if isinstance(event, plan.PlanStuck):
+        change = "stuck = $5, stuck_code = $6"
+        more: tuple[object, ...] = (event.position, event.code)
+    else:
+        change, more = _CHANGES[type(event)], ()
+        if isinstance(event, plan.PlanEnding):
+            change += ", conserved = $5"
+            more = (event.conserved,)
+        if isinstance(event, plan.PlanStarted):
+            change += ", consent = $5"
+            more = (event.consent,)
+    await connection.execute(
+        # $2 is mentioned again for the changes that do not need it: Postgres wants to know every parameter's type
+        f"UPDATE {schema}.plan SET {change}, version = $3, position = $4"
+        " WHERE plan = $1 AND $2::timestamptz IS NOT NULL",
+        event.plan,
+        at,
+        row.version,
+        row.position,
+        *more,
+    )
+
+
+async def _task(connection: Connection, schema: str, row: Recorded, event: task.TaskEvent, at: datetime) -> None:
+    match event:
+        case task.TaskStarted():
+            await connection.execute(
+                f"INSERT INTO {schema}.task (task, plan, kind, space, target, state, started_at, position)"
+                " VALUES ($1, $2, $3, $4, $5, 'running', $6, $7)",
+                event.task,
+                event.plan,
+                event.kind.value,
+                event.space,
+                event.target,
+                at,
+                row.position,
+            )
+        case task.InventoryTaken():
+            await connection.executemany(
+                f"INSERT INTO {schema}.task_kind (task, kind, selected) VALUES ($1, $2, $3)"
+                " ON CONFLICT (task, kind) DO UPDATE SET selected = excluded.selected",
+                [(event.task, counted.kind.value, counted.count) for counted in event.counts],
+            )
+        case task.PhasePlanned():
+            await connection.execute(
+                f"INSERT INTO {schema}.chunk (chunk, task, phase, depth, entities, state)"
+                " SELECT c, $1, $2, $3, n, 'planned' FROM unnest($4::text[], $5::bigint[]) AS u(c, n)",
+                event.task,
+                event.phase.value,
+                event.depth,
+                [planned.chunk for planned in event.chunks],
+                [planned.count for planned in event.chunks],
+            )
+            await connection.execute(
+                f"UPDATE {schema}.task SET phase = $2, depth = $3, position = $4 WHERE task = $1",
+                event.task,
+                event.phase.value,
+                event.depth,
+                row.position,
+            )
+        case task.SpaceFailing():
+            await connection.execute(
+                f"UPDATE {schema}.task SET state = 'failing', reason = $2, position = $3 WHERE task = $1",
+                event.task,
+                event.reason.value,
+                row.position,
+            )
+        case task.TaskEnding():
+            await _task_ended(connection, schema, row, event, at)
+
+
+async def _task_ended(connection: Connection, schema: str, row: Recorded, event: task.TaskEnding, at: datetime) -> None:
+    state = "done" if event.reason is None else "failed"
+    reason = None if event.reason is None else event.reason.value
+    target_space: str | None = None
+    match event:
+        case task.SpaceMigrated():
+            state, target_space = "migrated", event.target_space
+            await _count_space(connection, schema, event.plan, "spaces_migrated")
+        case task.SpaceFailed():
+            state, target_space = "failed", event.target_space
+            await _count_space(connection, schema, event.plan, "spaces_failed")
+        case task.TaskEnded(stopped=True):
+            state = "stopped"
+    await connection.execute(
+        f"UPDATE {schema}.task SET state = $2, ended_at = $3, reason = coalesce($4, reason),"
+        " target_space = coalesce($5, target_space), position = $6, phase = NULL, depth = NULL WHERE task = $1",
+        event.task,
+        state,
+        at,
+        reason,
+        target_space,
+        row.position,
+    )
+    if event.remainder and event.remainder_reason is not None:
+        await _remainder(connection, schema, row, event, event.remainder_reason.value)
+
+
+async def _count_space(connection: Connection, schema: str, plan_id: str, column: str) -> None:
+    await connection.execute(f"UPDATE {schema}.plan SET {column} = {column} + 1 WHERE plan = $1", plan_id)
+
+
+async def _remainder(connection: Connection, schema: str, row: Recorded, event: task.TaskEnding, reason: str) -> None:
+    listed = [(event.task, counted.kind.value, counted.count) for counted in event.remainder if counted.count]
+    await connection.executemany(
+        f"INSERT INTO {schema}.remainder VALUES ($1, $2, $3, $4, $5)",
+        [(*each, reason, row.position) for each in listed],
+    )
+    await connection.executemany(
+        f"INSERT INTO {schema}.task_kind AS k (task, kind, skipped) VALUES ($1, $2, $3)"
+        " ON CONFLICT (task, kind) DO UPDATE SET skipped = k.skipped + excluded.skipped",
+        listed,
+    )
+
+
+async def _chunk(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEvent) -> None:
+    """Chunks of analyses are not in the table: their events change nothing here."""
+    match event:
+        case chunk.ChunkClaimed():
+            await _chunk_state(connection, schema, event.chunk, "claimed", event.attempt)
+        case chunk.EntityEnded():
+            await _outcomes(connection, schema, row, event.chunk, (event.entity,))
+        case chunk.ChunkReleased():
+            await _outcomes(connection, schema, row, event.chunk, event.entities)
+            await _chunk_state(connection, schema, event.chunk, "planned", None)
+        case chunk.ChunkEnded():
+            await _outcomes(connection, schema, row, event.chunk, event.entities)
+            await _chunk_state(connection, schema, event.chunk, "ended", None)
+
+
+async def _chunk_state(connection: Connection, schema: str, chunk_id: str, state: str, attempt: int | None) -> None:
+    await connection.execute(
+        f"UPDATE {schema}.chunk SET state = $2, attempt = coalesce($3, attempt) WHERE chunk = $1",
+        chunk_id,
+        state,
+        attempt,
+    )
+
+
+async def _outcomes(
+    connection: Connection, schema: str, row: Recorded, chunk_id: str, entities: Sequence[Entity]
+) -> None:
+    counted = Counter((entity.kind.value, entity.outcome) for entity in entities)
+    kinds = sorted({kind for kind, _ in counted})
+    if not kinds:
+        return
+    await connection.execute(
+        f"INSERT INTO {schema}.task_kind AS k (task, kind, migrated, skipped, failed)"
+        f" SELECT c.task, u.kind, u.migrated, u.skipped, u.failed FROM {schema}.chunk c,"
+        " unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u(kind, migrated, skipped, failed)"
+        " WHERE c.chunk = $1 ON CONFLICT (task, kind) DO UPDATE SET migrated = k.migrated + excluded.migrated,"
+        " skipped = k.skipped + excluded.skipped, failed = k.failed + excluded.failed",
+        chunk_id,
+        kinds,
+        *(
+            [counted[kind, outcome] for kind in kinds]
+            for outcome in (Outcome.MIGRATED, Outcome.SKIPPED, Outcome.FAILED)
+        ),
+    )
+    told = [entity for entity in entities if entity.reason is not None]
+    if told:
+        await connection.execute(
+            f"INSERT INTO {schema}.reason SELECT c.task, u.kind, u.id, u.outcome, u.reason, $2 FROM {schema}.chunk c,"
+            " unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS u(kind, id, outcome, reason) WHERE c.chunk = $1"
+            " ON CONFLICT DO NOTHING",
+            chunk_id,
+            row.position,
+            [entity.kind.value for entity in told],
+            [entity.id for entity in told],
+            [entity.outcome.value for entity in told],
+            [entity.reason.value for entity in told if entity.reason is not None],
+        )
+    for entity in entities:
+        if entity.kind == "space" and entity.target is not None:
+            await connection.execute(
+                f"UPDATE {schema}.task t SET target_space = $2 FROM {schema}.chunk c"
+                " WHERE c.chunk = $1 AND t.task = c.task",
+                chunk_id,
+                entity.target,
+            )
