@@ -37,7 +37,16 @@ class Settings(BaseSettings):
     site_concurrency: int = Field(
         default=8, ge=1, le=64, description="Requests to one site at once, at most, per process."
     )
+    patience: float = Field(
+        default=300.0, gt=0, description="How long an entity waits for a source or site that does not answer."
+    )
     grace: float = Field(default=30.0, gt=0, description="Time a process takes to end by itself after SIGTERM.")
+    run_file: Path | None = Field(
+        default=None, description="File where the process writes its process id and its ports, for who started it."
+    )
+    parent_fd: int | None = Field(
+        default=None, description="Open pipe from who started the process; it ends when the other side closes."
+    )
     log_format: str = Field(default="json", description="json, or text for people.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

@@ -1,0 +1,224 @@
+"""Connections to NATS: one user per service, an inbox of its own, patience at the start and no end of reconnecting."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from faststream import AckPolicy
+from faststream.nats import NatsBroker
+from faststream.security import SASLPlaintext
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.events import topology
+from shared.ops.process import Unavailable
+from shared.ops.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_REFUSED_PAUSE = 1.0
+
+
+class NatsUnavailable(Unavailable):
+    """NATS is away for longer than the caller's patience, or refuses this process."""
+
+
+def options(settings: Settings, name: str) -> dict[str, Any]:
+    """What both kinds of connection pass to nats-py: servers, credentials, inbox, reconnecting for ever.
+
+    Each user may only listen on inboxes of its own name (``_INBOX_<user>``), so the prefix is not a matter of taste.
+    Raises NatsUnavailable if the password file cannot be read.
+    """
+    found: dict[str, Any] = {
+        "servers": [server.strip() for server in settings.nats_url.split(",")],
+        "name": name,
+        "allow_reconnect": True,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.5,
+        "connect_timeout": 3,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+    }
+    if settings.nats_user is not None:
+        found["user"] = settings.nats_user
+        found["inbox_prefix"] = inbox_prefix(settings)
+    if settings.nats_password_file is not None:
+        try:
+            found["password"] = settings.nats_password_file.read_text().strip()
+        except OSError as error:
+            raise NatsUnavailable(
+                f"The NATS password cannot be read from {settings.nats_password_file}: {error.strerror}."
+                " Check CLOUDWARD_NATS_PASSWORD_FILE and the file's owner."
+            ) from error
+    return found
+
+
+def inbox_prefix(settings: Settings) -> bytes:
+    """The start of this user's inboxes, without the dot. Nothing inherits it: FastStream's pull subscribers need it
+    passed one by one, *with* a dot, or start without an error and never get a message."""
+    return f"_INBOX_{settings.nats_user}".encode() if settings.nats_user else b"_INBOX"
+
+
+async def connect(
+    settings: Settings,
+    name: str,
+    *,
+    patience: float = 30.0,
+    on_reconnect: Callable[[], None] | None = None,
+) -> Client:
+    """A connection that reconnects for ever once it was there. ``name`` is shown by the server.
+
+    At the start tries for ``patience`` seconds. Raises NatsUnavailable; at once if NATS refuses the credentials.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause, said = loop.time() + patience, 0.1, False
+    wanted = options(settings, name)
+    while True:
+        reasons: list[Exception] = []
+        try:
+            return await asyncio.wait_for(_try(wanted, reasons, on_reconnect), timeout=4)
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            reason = reasons[-1] if reasons else error
+        text = str(reason).strip() or type(reason).__name__
+        if "authorization" in text.lower() or "authentication" in text.lower():
+            raise NatsUnavailable(
+                f"NATS at {_place(settings)} refuses the user {settings.nats_user}: {text}."
+                " Check CLOUDWARD_NATS_USER and the password file."
+            )
+        if loop.time() + pause > deadline:
+            raise NatsUnavailable(
+                f"NATS at {_place(settings)} does not answer ({text}), tried for {patience:g} s."
+                " Start it, or set CLOUDWARD_NATS_URL to where it is."
+            )
+        if not said:
+            log.warning("NATS does not answer yet, trying on", at=_place(settings), kind=type(reason).__name__)
+            said = True
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
+async def _try(wanted: dict[str, Any], reasons: list[Exception], on_reconnect: Callable[[], None] | None) -> Client:
+    client = Client()
+    all_failed = asyncio.Event()
+
+    async def on_error(error: Exception) -> None:
+        if client.is_connected:
+            log.warning("NATS reports an error", kind=type(error).__name__, detail=str(error))
+        else:
+            reasons.append(error)
+            if len(reasons) >= len(wanted["servers"]):
+                all_failed.set()
+
+    async def on_disconnected() -> None:
+        if not client.is_closed:
+            log.warning("NATS is away, reconnecting")
+
+    async def on_reconnected() -> None:
+        log.info("NATS is back")
+        if on_reconnect is not None:
+            on_reconnect()
+
+    connecting = asyncio.ensure_future(
+        client.connect(**wanted, error_cb=on_error, disconnected_cb=on_disconnected, reconnected_cb=on_reconnected)
+    )
+    failed = asyncio.ensure_future(all_failed.wait())
+    try:
+        # Told never to give up reconnecting, nats-py does not give up the first connect either.
+        await asyncio.wait({connecting, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            raise reasons[-1]
+        await connecting
+    finally:
+        failed.cancel()
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+    return client
+
+
+def broker(settings: Settings, name: str) -> NatsBroker:
+    """A FastStream broker for commands and events; handlers are added by the service, which also starts it.
+
+    Handlers are told once: a message whose handler raised is acknowledged all the same, as FastStream's default would
+    drop it for good and an immediate repetition would spin. What must happen is in the log, and swept. Streams and
+    durables are never declared here: FastStream's declaring rewrites their configuration.
+    """
+    wanted = options(settings, name)
+    user, password = wanted.pop("user", None), wanted.pop("password", None)
+    return NatsBroker(
+        **wanted,
+        security=SASLPlaintext(username=user, password=password or "") if user is not None else None,
+        ack_policy=AckPolicy.ACK,
+        # The default of 15 s would cut handlers off within the process's own grace.
+        graceful_timeout=max(settings.grace - 5, 1),
+        logger=None,
+        description=f"Messages of the {name}.",
+    )
+
+
+class Hints:
+    """Reads hints of one durable. ``fetch`` waits while nothing is there, and never raises for what NATS does.
+
+    FastStream's own pull loop repeats a refused request at once; here a refusal (durable or stream missing) waits.
+    ``turned_at`` (monotonic) is the end of the last request, for readiness.
+    """
+
+    def __init__(self, client: Client, durable: topology.Durable) -> None:
+        self._client = client
+        self._durable = durable
+        self._subscription: Any = None
+        self.turned_at = time.monotonic()
+        self.refused = False
+
+    async def fetch(self, batch: int, timeout: float = 5.0) -> list[Msg]:
+        """At most ``batch`` messages, an empty list after ``timeout`` seconds without any."""
+        try:
+            if self._subscription is None:
+                self._subscription = await self._client.jetstream().pull_subscribe_bind(
+                    durable=self._durable.name,
+                    stream=self._durable.stream,
+                    inbox_prefix=self._inbox(),
+                )
+            found: list[Msg] = await self._subscription.fetch(batch, timeout=timeout)
+            self.refused = False
+            return found
+        except TimeoutError:  # nats-py raises its own subclass or the builtin one
+            self.refused = False
+        except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+            if not self.refused:
+                log.warning("hints are not to be had", durable=self._durable.name, kind=type(error).__name__)
+            self.refused = True
+            await asyncio.sleep(_REFUSED_PAUSE)
+        finally:
+            self.turned_at = time.monotonic()
+        return []
+
+    def _inbox(self) -> bytes:
+        return bytes(self._client._inbox_prefix) + b"."
+
+    async def check(self) -> None:
+        """For readiness: the last request is recent and was not refused."""
+        if self.refused:
+            raise RuntimeError("durable missing")
+        if time.monotonic() - self.turned_at > 30:
+            raise RuntimeError("no request lately")
+
+
+def connected(client: Client) -> Callable[[], Awaitable[None]]:
+    """A check for readiness: the connection is up and the server answers."""
+
+    async def check() -> None:
+        if not client.is_connected:
+            raise ConnectionError("not connected")
+        await client.flush(timeout=1)
+
+    return check
+
+
+def _place(settings: Settings) -> str:
+    return ",".join(server.rpartition("@")[2] for server in settings.nats_url.split(","))
