@@ -1,0 +1,1 @@
+"""Confluence Cloud as a migration writes and reads it."""

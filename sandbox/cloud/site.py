@@ -1,0 +1,152 @@
+"""One Cloud site: its starting state by options, who a request comes from, and the table of all operations."""
+
+import base64
+import binascii
+import json
+
+from sandbox.cloud import jira, v1_content, v1_people, v1_spaces, v2_comments, v2_content, v2_spaces
+from sandbox.cloud.call import Call
+from sandbox.cloud.rules import v1_error, v2_error
+from sandbox.cloud.spaces import new_space
+from sandbox.cloud.state import Account, Site
+from sandbox.cloud.v2_content import new_content
+from sandbox.wire import Answer, Document, Refusal, Request, Router, answer
+
+MIGRATOR, MIGRATOR_TOKEN = "migrator@example.com", "sandbox-token"
+READER, READER_TOKEN = "reader@example.com", "reader-token"
+
+OPTIONS = frozenset(
+    {
+        "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
+        "upload_limit", "journal", "org", "directory", "org_key",
+    }
+)  # fmt: skip
+
+_ROUTER = Router()
+for _method, _template, _handler in [
+    *v2_content.ROUTES,
+    *v2_comments.ROUTES,
+    *v2_spaces.ROUTES,
+    *v1_spaces.ROUTES,
+    *v1_content.ROUTES,
+    *v1_people.ROUTES,
+    *jira.ROUTES,
+]:
+    _ROUTER.add(_method, _template, _handler)
+
+#: Every operation that is served, as (method, template).
+OPERATIONS = tuple(_ROUTER.operations)
+
+
+class Cloud:
+    """A site behind its front."""
+
+    def __init__(self, name: str, options: Document) -> None:
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise ValueError(f"unknown options of a cloud site: {', '.join(sorted(unknown))}")
+        self.site = Site(name, options)
+        self.upload_limit: int = options.get("upload_limit", 104_857_600)
+        self._logins: dict[str, str] = {}
+        self._headers: dict[str, Account | None] = {}
+        _plant(self.site, options)
+        tokens = {MIGRATOR: MIGRATOR_TOKEN, READER: READER_TOKEN} | dict(options.get("tokens", {}))
+        self._logins = {email.lower(): token for email, token in tokens.items()}
+
+    def caller(self, header: str | None) -> Account | None:
+        """The account of Basic credentials. A wrong token makes the caller anonymous, as it does on the real site."""
+        if header is None:
+            return None
+        if header not in self._headers:
+            if len(self._headers) > 1_000:
+                self._headers.clear()
+            self._headers[header] = self._login(header)
+        account = self._headers[header]
+        return account if account is not None and account.active else None
+
+    def _login(self, header: str) -> Account | None:
+        kind, _, value = header.partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            email, _, token = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        expected = self._logins.get(email.lower())
+        return self.site.by_email.get(email.lower()) if expected is not None and token == expected else None
+
+    def resolve(self, request: Request) -> None:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler, request.route, request.params, allowed = _ROUTER.find(method, request.path)
+        account = self.caller(request.headers.get("authorization"))
+        request.account = account.email if account is not None else "anonymous"
+        request.handler = handler
+        request.allowed = allowed
+
+    async def handle(self, request: Request) -> Answer:
+        handler = request.handler
+        if handler is None:
+            if request.allowed:
+                headers = [("Allow", ", ".join(sorted(set(request.allowed))))]
+                return answer({"statusCode": 405, "message": "Method Not Allowed"}, 405, headers)
+            if request.path.startswith("/wiki/api/v2/"):
+                return v2_error(404, "Not Found", "NOT_FOUND")
+            return v1_error(404, f"null for uri: {request.path}")
+        call = Call(self.site, request, self.caller(request.headers.get("authorization")))
+        try:
+            reply: Answer = handler(call)
+        except Refusal as refusal:
+            return refusal.reply
+        return reply
+
+    def too_large(self, request: Request, limit: int) -> Answer:
+        text = f"Request too large. Requests for this resource can be at most {limit} bytes"
+        if request.path.startswith("/wiki/api/v2/"):
+            return v2_error(413, f"RequestEntityTooLargeException: {text}", "REQUEST_TOO_LARGE")
+        return answer({"statusCode": 413, "message": text}, 413)
+
+
+def _plant(site: Site, options: Document) -> None:
+    """The site before anyone migrates to it: default groups and accounts, then what the options ask for."""
+    admins = site.add_group("site-admins", products=frozenset(("confluence", "jira")), admin=True)
+    users = site.add_group(f"confluence-users-{site.name}", products=frozenset(("confluence",)))
+    jira_users = site.add_group(f"jira-users-{site.name}", products=frozenset(("jira",)))
+    migrator = site.add_account(MIGRATOR, "Migrator")
+    reader = site.add_account(READER, "Reader")
+    for group in (admins, users, jira_users):
+        site.join(migrator, group)
+    site.join(reader, users)
+    for user in options.get("users", []):
+        account = site.by_email.get(user["email"].lower()) or site.add_account(
+            user["email"],
+            user.get("name") or user["email"].partition("@")[0],
+            active=user.get("active", True),
+            email_visible=user.get("email_visible", True),
+        )
+        for product in user.get("access", ["confluence"]):
+            site.join(account, site.product_group(product))
+    for entry in options.get("groups", []):
+        item = {"name": entry} if isinstance(entry, str) else entry
+        group = site.group_names.get(item["name"].lower()) or site.add_group(
+            item["name"], products=frozenset(item.get("access", [])), synced=item.get("synced", False)
+        )
+        for email in item.get("members", []):
+            site.join(site.by_email[email.lower()], group)
+    for entry in options.get("spaces", []):
+        item = {"key": entry} if isinstance(entry, str) else entry
+        owner = migrator if item.get("visible", True) else _hidden_owner(site)
+        space = new_space(site, item["key"], item.get("name") or item["key"], "", owner, not item.get("visible", True))
+        if item.get("trashed"):
+            space.status = "trashed"
+        for title in item.get("pages", []):
+            new_content(site, space, "page", title, f"<p>{json.dumps(title)[1:-1]}</p>", owner, space.homepage)
+
+
+def _hidden_owner(site: Site) -> Account:
+    """Someone whose private space the migrator cannot see."""
+    email = "owner@example.com"
+    account = site.by_email.get(email)
+    if account is None:
+        account = site.add_account(email, "Owner")
+        site.join(account, site.product_group("confluence"))
+    return account

@@ -1,0 +1,208 @@
+"""What stands before every instance: reading the request, limits, faults, latency and the journal."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from sandbox.faults import Faults, Rule
+from sandbox.journal import Entry, Journal
+from sandbox.wire import Answer, Document, Request, answer
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = logging.getLogger("sandbox")
+
+BODY_LIMIT = 5_242_880
+URL_LIMIT = 8_192
+
+
+class Back(Protocol):
+    """What an instance does with a request. ``resolve`` fills route, parameters and account; ``handle`` takes effect."""
+
+    upload_limit: int
+
+    def resolve(self, request: Request) -> None: ...
+
+    async def handle(self, request: Request) -> Answer: ...
+
+    def too_large(self, request: Request, limit: int) -> Answer: ...
+
+
+class Latency:
+    """Seconds before each answer: a number, or ``{"min":, "max":, "seed":}`` for an even spread."""
+
+    def __init__(self, option: float | Document | None) -> None:
+        self._low = self._high = 0.0
+        seed = 0
+        if isinstance(option, dict):
+            self._low, self._high = float(option.get("min", 0)), float(option.get("max", 0))
+            seed = int(option.get("seed", 0))
+        elif option:
+            self._low = self._high = float(option)
+        self._random = random.Random(seed)
+
+    def next(self) -> float:
+        return self._random.uniform(self._low, self._high) if self._high else 0.0
+
+
+class Front:
+    """The ASGI application of one instance."""
+
+    def __init__(self, back: Back, journal: Journal, latency: Latency) -> None:
+        self.back = back
+        self.journal = journal
+        self.faults = Faults()
+        self.latency = latency
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = _request(scope)
+        multipart = request.headers.get("content-type", "").startswith("multipart/")
+        limit = self.back.upload_limit if multipart else BODY_LIMIT
+        body, whole = await _read(receive, limit)
+        if not whole:
+            return
+        request.body = body or b""
+        self.back.resolve(request)
+        rule = None
+        if self.faults.rules:
+            text = f"{request.path}?{request.raw_query}\n".encode() + request.body
+            rule = self.faults.pick(request.method, request.route, request.account, text)
+        wait = self.latency.next()
+        if wait:
+            await asyncio.sleep(wait)
+        if rule is not None and rule.when == "before" and rule.action != "hold":
+            if rule.action == "delay":
+                await asyncio.sleep(rule.seconds or 0.0)
+            else:
+                entry = self._record(request, Answer(0))
+                await self._fail(rule, entry, Answer(0), scope, receive, send)
+                return
+        if len(request.path) + len(request.raw_query) + 1 > URL_LIMIT:
+            reply = answer({"statusCode": 414, "message": "Request-URI Too Long"}, 414)
+        elif body is None:
+            reply = self.back.too_large(request, limit)
+        elif request.method == "GET" and request.body:
+            # The edge in front of Cloud refuses it before Confluence sees it.
+            reply = answer({"code": 403, "message": "Forbidden"}, 403)
+        else:
+            try:
+                reply = await self.back.handle(request)
+            except Exception:
+                log.exception("the sandbox failed on %s %s", request.method, request.route)
+                reply = answer({"statusCode": 500, "message": "sandbox failure, see its log"}, 500)
+        entry = self._record(request, reply)
+        after = rule is not None and (rule.when != "before" or rule.action == "hold")
+        if rule is not None and after and not await self._fail(rule, entry, reply, scope, receive, send):
+            return
+        await _send(reply, request.method == "HEAD", send)
+
+    def _record(self, request: Request, reply: Answer) -> Entry:
+        return self.journal.record(
+            request.method,
+            request.route,
+            request.path,
+            request.raw_query,
+            request.account,
+            reply.status,
+            len(request.body),
+            len(reply.body),
+            request.effects,
+        )
+
+    async def _fail(self, rule: Rule, entry: Entry, reply: Answer, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Carry out a fault. True: the answer still has to be sent."""
+        if rule.action == "status":
+            entry.answered = rule.status
+            headers = []
+            if rule.retry_after is not None:
+                headers.append(("Retry-After", f"{rule.retry_after:g}"))
+            if rule.status == 429:
+                headers += [("X-RateLimit-Remaining", "0"), ("RateLimit-Reason", "burst")]
+            await _send(Answer(rule.status, b'{"message":"fault"}', headers=headers), False, send)
+            return False
+        if rule.action == "delay":
+            await asyncio.sleep(rule.seconds or 0.0)
+            return True
+        if rule.action == "hold":
+            return await _hold(rule, entry, receive)
+        entry.answered = "closed"
+        if rule.when == "mid-body":
+            await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+            half = reply.body[: len(reply.body) // 2]
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+            scope["sandbox.transport"].close()
+        else:
+            scope["sandbox.transport"].abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return False
+
+
+async def _hold(rule: Rule, entry: Entry, receive: Receive) -> bool:
+    """Keep the answer until the rule is released or its time is over. False: the client went away."""
+    if rule.released.is_set():
+        return True
+    entry.answered = "holding"
+    rule.holding += 1
+    gone = asyncio.ensure_future(receive())
+    free = asyncio.ensure_future(rule.released.wait())
+    try:
+        await asyncio.wait({gone, free}, timeout=rule.seconds, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done() and not free.done():
+            entry.answered = "closed"
+            return False
+        entry.answered = entry.status
+        return True
+    finally:
+        rule.holding -= 1
+        gone.cancel()
+        free.cancel()
+
+
+def _request(scope: Scope) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers[name.decode("latin-1")] = value.decode("latin-1")
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    path = raw_path.split(b"?", 1)[0].decode("latin-1")
+    host = headers.get("host", "")
+    return Request(
+        scope["method"], path, scope["query_string"].decode("latin-1"), headers, b"", f"{scope['scheme']}://{host}"
+    )
+
+
+async def _read(receive: Receive, limit: int) -> tuple[bytes | None, bool]:
+    """The body (None: over the limit, read to its end so that the client hears the answer), and whether it came whole."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None, False
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if not message.get("more_body", False):
+            return (b"".join(chunks) if size <= limit else None), True
+
+
+def _headers(reply: Answer) -> list[tuple[bytes, bytes]]:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+    if reply.status not in (204, 304):
+        headers.append((b"content-type", reply.content_type.encode("latin-1")))
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+    return headers
+
+
+async def _send(reply: Answer, head: bool, send: Send) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+    await send({"type": "http.response.body", "body": b"" if head else reply.body})

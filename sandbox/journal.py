@@ -1,0 +1,106 @@
+"""The journal: every request with its effect, in the order of the effects, and how often each object was created."""
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from sandbox.wire import Document, Effect
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request. ``status``: what the site decided; ``answered``: what the client was sent, where a fault changed it:
+    a status, ``closed`` or ``holding``. Bodies are not kept, only their sizes."""
+
+    sequence: int
+    time: float
+    method: str
+    route: str
+    path: str
+    query: str
+    account: str
+    status: int
+    answered: int | str
+    request_bytes: int
+    response_bytes: int
+    effects: tuple[Effect, ...]
+
+    def document(self) -> Document:
+        return {
+            "sequence": self.sequence,
+            "time": self.time,
+            "method": self.method,
+            "route": self.route,
+            "path": self.path,
+            "query": self.query,
+            "account": self.account,
+            "status": self.status,
+            "answered": self.answered,
+            "requestBytes": self.request_bytes,
+            "responseBytes": self.response_bytes,
+            "effects": [
+                {"verb": effect.verb, "kind": effect.kind, "id": effect.id, "identity": effect.identity}
+                for effect in self.effects
+            ],
+        }
+
+
+class Journal:
+    """Keeps the last ``size`` requests; the counts of creations are kept for the life of the site."""
+
+    def __init__(self, size: int = 200_000) -> None:
+        self._entries: deque[Entry] = deque(maxlen=size)
+        self._sequence = 0
+        self.created: Counter[tuple[str, str]] = Counter()
+
+    def record(
+        self,
+        method: str,
+        route: str,
+        path: str,
+        query: str,
+        account: str,
+        status: int,
+        request_bytes: int,
+        response_bytes: int,
+        effects: list[Effect],
+    ) -> Entry:
+        self._sequence += 1
+        for effect in effects:
+            if effect.verb == "created":
+                self.created[effect.kind, effect.identity] += 1
+        entry = Entry(
+            self._sequence,
+            time.time(),
+            method,
+            route,
+            path,
+            query,
+            account,
+            status,
+            status,
+            request_bytes,
+            response_bytes,
+            tuple(effects),
+        )
+        self._entries.append(entry)
+        return entry
+
+    def after(self, sequence: int, limit: int) -> list[Entry]:
+        """At most ``limit`` entries behind ``sequence``, oldest first."""
+        if not self._entries:
+            return []
+        start = max(0, sequence - self._entries[0].sequence + 1)
+        return [self._entries[index] for index in range(start, min(start + limit, len(self._entries)))]
+
+    @property
+    def last(self) -> int:
+        return self._sequence
+
+    def creations(self, least: int = 1) -> list[Document]:
+        """What was created at least ``least`` times, by kind and identity."""
+        return [
+            {"kind": kind, "identity": identity, "times": times}
+            for (kind, identity), times in sorted(self.created.items())
+            if times >= least
+        ]
