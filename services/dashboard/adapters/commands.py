@@ -1,0 +1,63 @@
+"""Commands to the services that own the decision: NATS request/reply."""
+
+import asyncio
+from typing import Protocol
+
+import nats.errors
+from nats.aio.client import Client
+from pydantic import ValidationError
+
+from services.dashboard.domain.problems import ProblemError
+from shared.events.commands import Command, Reply
+
+
+class Commands(Protocol):
+    """Sends a command to its owner. Raises ProblemError if it is refused or nobody answers."""
+
+    async def send(self, command: Command) -> Reply: ...
+
+
+class NatsCommands:
+    """``patience``: seconds within which a service that is just starting may appear; ``timeout``: for one answer."""
+
+    def __init__(self, client: Client, *, patience: float = 10.0, timeout: float = 15.0) -> None:
+        self._client, self._patience, self._timeout = client, patience, timeout
+
+    async def send(self, command: Command) -> Reply:
+        owner = command.SUBJECT.split(".")[1]
+        deadline = asyncio.get_running_loop().time() + self._patience
+        while True:
+            try:
+                answer = await self._client.request(
+                    command.SUBJECT, command.model_dump_json().encode(), timeout=self._timeout
+                )
+                break
+            except nats.errors.NoRespondersError:
+                # Nobody has seen the command: it may be sent again without further thought.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise ProblemError(
+                        "service_unavailable",
+                        503,
+                        f"The {owner} does not run, so nothing was recorded.",
+                        f"Start the {owner}, then repeat the request.",
+                    ) from None
+                await asyncio.sleep(0.25)
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                raise ProblemError(
+                    "outcome_unknown",
+                    504,
+                    f"The {owner} did not answer in time; the command may have been recorded.",
+                    "Repeat the request with the same Idempotency-Key: it cannot take effect twice.",
+                ) from error
+        try:
+            reply = Reply.model_validate_json(answer.data)
+        except ValidationError as error:
+            raise ProblemError(
+                "bad_reply",
+                502,
+                f"The {owner} gave an answer that this release does not understand.",
+                "Update the services to one release.",
+            ) from error
+        if reply.problem is not None:
+            raise ProblemError.of(reply.problem)
+        return reply

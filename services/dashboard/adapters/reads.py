@@ -1,0 +1,393 @@
+"""What the read models say, in the API's shapes. Names and addresses are joined here, at the last moment."""
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from services.dashboard.domain import words
+from services.dashboard.domain.shapes import (
+    Analysis,
+    AnalyzedSpace,
+    Counts,
+    Named,
+    Numbers,
+    PlanDetail,
+    PlanSummary,
+    ReasonGroup,
+    Repair,
+    ReportedReason,
+    Site,
+    Source,
+    SpaceCounts,
+    Task,
+)
+from shared.events.catalog.analysis import AnalysisFailure
+from shared.events.projections.base import Connection, Pool
+from shared.events.projections.conservation import Conservation, plan_conserved
+from shared.events.reasons import EXPLANATIONS, Reason
+
+FAILURES: dict[str, str] = {
+    AnalysisFailure.NOT_AN_EXPORT: (
+        "This is no Confluence export. Give the zip file, or the folder it was unpacked to, with entities.xml in it."
+    ),
+    AnalysisFailure.EXPORT_DAMAGED: (
+        "The export is damaged and cannot be read to its end. Make it anew at the source."
+    ),
+    AnalysisFailure.EXPORT_MISSING: (
+        "There is no such file or folder, or the analyzer may not read it. Check the path and CLOUDWARD_EXPORT_ROOTS."
+    ),
+    AnalysisFailure.SOURCE_UNREACHABLE: (
+        "The server does not answer. Check the address and the network, then analyze again."
+    ),
+    AnalysisFailure.SOURCE_UNAUTHORIZED: (
+        "The server refuses the credential, or answers as to an anonymous visitor."
+        " Give a valid credential, then analyze again."
+    ),
+    AnalysisFailure.SOURCE_UNSUPPORTED: (
+        "This is no Confluence, or a version or kind of export that this release cannot read. The guide lists what it can."
+    ),
+    AnalysisFailure.UNEXPECTED_ERROR: (
+        "The analyzer met an error of its own. Its log says more; analyze again after an update."
+    ),
+}
+
+_PLANS = """
+WITH kinds AS (
+  SELECT t.plan, k.kind, sum(k.selected)::bigint AS selected, sum(k.migrated)::bigint AS migrated,
+         sum(k.skipped)::bigint AS skipped, sum(k.failed)::bigint AS failed
+  FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = ANY($1) GROUP BY t.plan, k.kind
+), waiting AS (  -- spaces whose inventory is not taken yet: the analysis stands in for it
+  SELECT s.plan, count(*) AS spaces, coalesce(sum(a.pages), 0)::bigint AS pages,
+         coalesce(sum(a.pages + a.blogposts + a.comments + a.attachments), 0)::bigint AS entities
+  FROM read.plan_space s JOIN read.plan p USING (plan)
+  LEFT JOIN read.analysis_space a ON a.analysis = p.analysis AND a.space = s.space
+  WHERE s.plan = ANY($1) AND NOT EXISTS (
+    SELECT FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = s.plan AND t.space = s.space)
+  GROUP BY s.plan
+), claimed AS (
+  SELECT t.plan, count(*) AS chunks FROM read.task t JOIN read.chunk c USING (task)
+  WHERE t.plan = ANY($1) AND c.state = 'claimed' GROUP BY t.plan
+)
+SELECT p.*, n.name, s.name AS source_name, i.name AS site_name, i.url AS site_url,
+       coalesce(w.spaces, 0) AS counting, coalesce(w.pages, 0) AS waiting_pages, coalesce(w.entities, 0) AS
+       waiting_entities, coalesce(c.chunks, 0) AS chunks_claimed, (SELECT json_object_agg(kind,
+       json_build_object('selected', selected, 'migrated', migrated, 'skipped', skipped,
+                                                       'failed', failed))::text
+        FROM kinds k WHERE k.plan = p.plan) AS kinds
+FROM read.plan p LEFT JOIN people.plan n ON n.id = p.plan LEFT JOIN people.source s ON s.id = p.source
+LEFT JOIN people.site i ON i.id = p.site LEFT JOIN waiting w ON w.plan = p.plan LEFT JOIN claimed c ON c.plan = p.plan
+WHERE p.plan = ANY($1) ORDER BY p.saved_at DESC, p.plan
+"""
+_TASKS = """
+SELECT t.*, s.key, s.name, g.lower_key,
+       (SELECT json_object_agg(k.kind, json_build_object('selected', k.selected, 'migrated', k.migrated, 'skipped',
+       k.skipped,
+                                                         'failed', k.failed))::text
+        FROM read.task_kind k WHERE k.task = t.task) AS kinds
+FROM read.task t JOIN read.plan p USING (plan) LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
+LEFT JOIN people.target g ON g.id = t.target
+WHERE t.plan = $1 ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
+"""
+_WAITING_SPACES = """
+SELECT w.space, s.key, s.name FROM read.plan_space w JOIN read.plan p USING (plan)
+LEFT JOIN people.space s ON s.source = p.source AND s.space = w.space
+WHERE w.plan = $1 AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY s.key,
+w.space
+"""
+_REASONS = """
+SELECT kind, outcome, reason, sum(n)::bigint AS count, (array_agg(id) FILTER (WHERE id IS NOT NULL))[1:3] AS examples
+FROM (
+  SELECT r.kind, r.outcome, r.reason, 1::bigint AS n, r.id FROM read.reason r JOIN read.task t USING (task) WHERE
+  t.plan = $1 UNION ALL SELECT r.kind, 'skipped', r.reason, r.count, NULL FROM read.remainder r JOIN read.task t USING
+  (task) WHERE t.plan = $1
+) every_one GROUP BY kind, outcome, reason ORDER BY outcome, count DESC, kind, reason
+"""
+# Every entity that did not simply move. Those of chunks that never began are in the inventory and have no outcome.
+_REPORTED = """
+SELECT r.kind, r.id, r.outcome, r.reason FROM read.reason r JOIN read.task t USING (task) WHERE t.plan = $1
+UNION ALL
+SELECT i.kind, i.id, 'skipped', m.reason FROM work.task t JOIN read.remainder m USING (task)
+JOIN work.inventory i ON i.task = t.task AND i.epoch = t.inventory_epoch AND i.kind = m.kind
+WHERE t.plan = $1 AND NOT EXISTS (SELECT FROM work.outcome o WHERE o.task = i.task AND o.kind = i.kind AND o.id = i.id)
+ORDER BY 3, 1, 2
+"""
+_ANALYSIS = """
+SELECT a.*, (SELECT count(*) FROM read.analysis_space s WHERE s.analysis = a.analysis) AS spaces_analyzed,
+       (SELECT l.progress::text FROM work.lease l WHERE l.chunk = a.chunk ORDER BY l.epoch DESC LIMIT 1) AS progress
+FROM read.analysis a
+"""
+
+
+class Reads:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def sources(self, id: str | None = None) -> list[Source]:
+        rows = await self._pool.fetch(
+            "SELECT r.*, p.name, p.location, p.info::text AS info, (SELECT a.analysis FROM read.analysis a"
+            " WHERE a.source = r.source ORDER BY a.position DESC LIMIT 1) AS analysis FROM read.source r"
+            " JOIN people.source p ON p.id = r.source WHERE $1::text IS NULL OR r.source = $1 ORDER BY p.name",
+            id,
+        )
+        found = {a.id: a for a in await self.analyses([row["analysis"] for row in rows if row["analysis"]])}
+        return [_source(row, found.get(row["analysis"])) for row in rows]
+
+    async def sites(self, id: str | None = None) -> list[Site]:
+        rows = await self._pool.fetch(
+            "SELECT r.*, p.name, p.url FROM read.site r JOIN people.site p ON p.id = r.site"
+            " WHERE $1::text IS NULL OR r.site = $1 ORDER BY p.name",
+            id,
+        )
+        return [
+            Site(
+                id=row["site"],
+                name=row["name"],
+                url=row["url"],
+                kind=row["credential"],
+                sandbox=row["sandbox"],
+                registered_at=row["registered_at"],
+            )
+            for row in rows
+        ]
+
+    async def analyses(self, ids: Iterable[str]) -> list[Analysis]:
+        rows = await self._pool.fetch(_ANALYSIS + " WHERE a.analysis = ANY($1) ORDER BY a.position", list(ids))
+        return [_analysis(row) for row in rows]
+
+    async def analyses_of(self, source: str) -> list[Analysis]:
+        """Newest first."""
+        rows = await self._pool.fetch(_ANALYSIS + " WHERE a.source = $1 ORDER BY a.position DESC LIMIT 100", source)
+        return [_analysis(row) for row in rows]
+
+    async def analysis(self, id: str) -> Analysis | None:
+        """One analysis, with its spaces."""
+        found = await self.analyses([id])
+        if not found:
+            return None
+        rows = await self._pool.fetch(
+            "SELECT s.*, p.key, p.name FROM read.analysis_space s JOIN read.analysis a USING (analysis)"
+            " LEFT JOIN people.space p ON p.source = a.source AND p.space = s.space WHERE s.analysis = $1 ORDER BY p.key",
+            id,
+        )
+        spaces = [AnalyzedSpace(id=row["space"], **_without(row, "analysis", "space")) for row in rows]
+        return found[0].model_copy(update={"spaces": spaces})
+
+    async def plans(self, *, archived: bool = False, limit: int = 200) -> list[PlanSummary]:
+        """Newest first."""
+        rows = await self._pool.fetch(
+            "SELECT plan FROM read.plan WHERE archived <= $1 ORDER BY saved_at DESC, plan LIMIT $2", archived, limit
+        )
+        return await self._summaries([row["plan"] for row in rows])
+
+    async def plan(self, id: str) -> PlanDetail | None:
+        summaries = await self._summaries([id])
+        if not summaries:
+            return None
+        summary = summaries[0]
+        async with self._pool.acquire() as connection:
+            choice = await connection.fetchrow("SELECT users, groups, accepted FROM read.plan WHERE plan = $1", id)
+            tasks = await self._tasks(connection, summary)
+            reasons = await self._reasons(connection, id, choice["accepted"] if choice else [])
+        assert choice is not None
+        return PlanDetail(
+            **summary.model_dump(),
+            users=choice["users"],
+            groups=choice["groups"],
+            accepted=choice["accepted"],
+            tasks=tasks,
+            reasons=reasons,
+        )
+
+    async def has_stream(self, category: str, id: str) -> bool:
+        """By the log, not by the read model: what was recorded a moment ago is there."""
+        stream = f"{category}-{id}"
+        return bool(await self._pool.fetchval("SELECT true FROM log.events WHERE stream = $1 LIMIT 1", stream))
+
+    async def conservation(self, plan: str) -> Conservation:
+        async with self._pool.acquire() as connection:
+            return await plan_conserved(connection, plan)
+
+    async def reported(self, plan: str) -> AsyncIterator[ReportedReason]:
+        """Every entity that did not simply move, through a cursor: there may be many."""
+        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            async for row in connection.cursor(_REPORTED, plan, prefetch=500):
+                yield ReportedReason(**row)
+
+    async def head(self) -> int:
+        return int(await self._pool.fetchval("SELECT position FROM log.log_head") or 0)
+
+    async def log(self, after: int, limit: int, plan: str | None) -> list[asyncpg.Record]:
+        """Events after a position; those of one plan: of the plan itself, its tasks and their chunks."""
+        if plan is None:
+            return await self._pool.fetch(
+                "SELECT * FROM log.events WHERE position > $1 ORDER BY position LIMIT $2", after, limit
+            )
+        return await self._pool.fetch(
+            "SELECT e.* FROM log.events e WHERE e.position > $1 AND (e.stream = 'plan-' || $3"
+            " OR e.stream IN (SELECT 'task-' || task FROM read.task WHERE plan = $3) OR e.stream IN (SELECT 'chunk-' ||"
+            " c.chunk FROM read.chunk c JOIN read.task t USING (task) WHERE t.plan = $3)) ORDER BY e.position LIMIT $2",
+            after,
+            limit,
+            plan,
+        )
+
+    async def _summaries(self, ids: list[str]) -> list[PlanSummary]:
+        return [_summary(row) for row in await self._pool.fetch(_PLANS, ids)]
+
+    async def _tasks(self, connection: Connection, plan: PlanSummary) -> list[Task]:
+        rows = await connection.fetch(_TASKS, plan.id)
+        waiting = await connection.fetch(_WAITING_SPACES, plan.id)
+        tasks = [_task(row, plan.site.url) for row in rows]
+        begun = plan.status == "READY" or plan.ended_at is None
+        return tasks + [
+            Task(
+                id=None,
+                kind="space",
+                space=row["space"],
+                key=row["key"],
+                name=row["name"],
+                state="waiting" if begun else "stopped",
+                phase=None,
+                reason=None,
+                kinds={},
+                link=None,
+                started_at=None,
+                ended_at=None,
+            )
+            for row in waiting
+        ]
+
+    async def _reasons(self, connection: Connection, plan: str, accepted: list[str]) -> list[ReasonGroup]:
+        groups = []
+        for row in await connection.fetch(_REASONS, plan):
+            explained = EXPLANATIONS[Reason(row["reason"])]
+            groups.append(
+                ReasonGroup(
+                    kind=row["kind"],
+                    outcome=row["outcome"],
+                    reason=row["reason"],
+                    count=row["count"],
+                    meaning=explained.meaning,
+                    way_on=explained.way_on,
+                    examples=row["examples"] or [],
+                    accepted=row["outcome"] == "skipped" and row["reason"] in accepted,
+                )
+            )
+        return groups
+
+
+def _without(row: asyncpg.Record, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _source(row: asyncpg.Record, analysis: Analysis | None) -> Source:
+    repair = None
+    if row["repaired_at"] is not None:
+        repair = Repair(merged=row["merged"], generated=row["generated"], former=row["former"], at=row["repaired_at"])
+    return Source(
+        id=row["source"],
+        name=row["name"],
+        kind=row["kind"],
+        location=row["location"],
+        registered_at=row["registered_at"],
+        info=json.loads(row["info"]) if row["info"] else None,
+        repair=repair,
+        analysis=analysis,
+    )
+
+
+def _analysis(row: asyncpg.Record) -> Analysis:
+    numbers = None
+    if row["state"] == "completed":
+        numbers = Numbers(**{name: row[name] for name in Numbers.model_fields})
+    return Analysis(
+        id=row["analysis"],
+        source=row["source"],
+        state=row["state"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        code=row["code"],
+        sentence=FAILURES.get(row["code"]) if row["code"] else None,
+        release=row["release"],
+        numbers=numbers,
+        spaces_analyzed=row["spaces_analyzed"],
+        progress=json.loads(row["progress"]) if row["progress"] else None,
+    )
+
+
+def _kinds(text: str | None) -> dict[str, Counts]:
+    given = json.loads(text) if text else {}
+    return {kind: Counts(**given[kind]) for kind in words.KIND_WORDS if kind in given}
+
+
+def _summary(row: asyncpg.Record) -> PlanSummary:
+    kinds = _kinds(row["kinds"])
+    done = sum(words.done(counts) for counts in kinds.values())
+    total = sum(counts.selected for counts in kinds.values()) + row["waiting_entities"]
+    pages = kinds["page"].selected if "page" in kinds else 0
+    plan = PlanSummary(
+        id=row["plan"],
+        name=row["name"] or row["plan"],
+        status=row["status"],
+        stopping=row["stopping"],
+        paused=row["paused"],
+        archived=row["archived"],
+        stuck=row["stuck"],
+        stuck_code=row["stuck_code"],
+        source=Named(id=row["source"], name=row["source_name"] or row["source"]),
+        site=Named(id=row["site"], name=row["site_name"] or row["site"], url=row["site_url"]),
+        stage=row["stage"],
+        spaces=SpaceCounts(
+            selected=row["spaces_selected"], migrated=row["spaces_migrated"], failed=row["spaces_failed"]
+        ),
+        kinds=kinds,
+        done=done,
+        total=max(total, done),
+        pages_total=pages + row["waiting_pages"],
+        counting=row["counting"],
+        chunks_claimed=row["chunks_claimed"],
+        conserved=row["conserved"],
+        saved_at=row["saved_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        position=row["position"],
+    )
+    percent = words.percent(plan.done, plan.total, plan.ended_at is not None)
+    return plan.model_copy(update={"percent": percent, "line": words.line(plan)})
+
+
+def _task(row: asyncpg.Record, site_url: str | None) -> Task:
+    return Task(
+        id=row["task"],
+        kind=row["kind"],
+        space=row["space"],
+        key=row["key"],
+        name=row["name"],
+        state=row["state"],
+        phase=row["phase"],
+        reason=row["reason"],
+        kinds=_kinds(row["kinds"]),
+        link=_link(row, site_url),
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _link(row: asyncpg.Record, site_url: str | None) -> str | None:
+    """Direct link to a space of ours on the site. The key there is the source's, unless the plan gave it another
+    one."""
+    if row["target_space"] is None or site_url is None or row["key"] is None:
+        return None
+    other = row["lower_key"] is not None and row["lower_key"] != row["key"].lower()
+    key = row["lower_key"].upper() if other else row["key"]
+    return f"{site_url.rstrip('/')}/wiki/spaces/{key}"
+
+
+def totals(kinds: Mapping[str, Counts]) -> dict[str, Counts]:
+    """The report's kinds: the main seven always, others where there are any."""
+    main = ("page", "blogpost", "comment", "attachment", "user", "group", "space")
+    every: defaultdict[str, Counts] = defaultdict(Counts, kinds)
+    return {kind: every[kind] for kind in (*main, *(k for k in kinds if k not in main))}

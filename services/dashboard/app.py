@@ -1,0 +1,308 @@
+"""Wiring of the dashboard: HTTP application, read models kept up with the log, commands over NATS."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.dashboard.adapters.commands import NatsCommands
+from services.dashboard.adapters.reads import Reads
+from services.dashboard.adapters.secrets import Secrets
+from services.dashboard.domain.access import TOKEN_ACTOR, Access
+from services.dashboard.domain.problems import ProblemDocument, ProblemError
+from services.dashboard.handlers import connections, events, pages, plans
+from services.dashboard.handlers.context import Parts, authorized
+from shared.events import schema
+from shared.events.database import open_pool
+from shared.events.projections.base import Pool
+from shared.events.projections.registry import READ_PROJECTIONS
+from shared.events.projections.runner import Runner
+from shared.events.store import EventStore
+from shared.ops import bus
+from shared.ops.health import Check, Degraded, OpsServer
+from shared.ops.process import Unavailable
+from shared.ops.settings import Settings
+from shared.ops.vault import VaultError, read_key
+
+API = "/api/v1"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+log = structlog.get_logger("dashboard")
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": _CSP.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDocument, "description": text}
+    for status, text in (
+        (401, "No valid bearer token."),
+        (404, "There is no such thing."),
+        (409, "Refused by the service that decides about it."),
+        (422, "The request is not as the document says."),
+        (503, "The service that decides about it does not run."),
+    )
+}
+
+
+class SecureHeaders:
+    """Pure ASGI, so that streams pass through it as they come."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *((n, v) for n, v in _HEADERS.items() if n not in given)]
+            await send(message)
+
+        await self._app(scope, receive, secured if scope["type"] == "http" else send)
+
+
+def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
+    """The application. Bound to the loopback, it answers only to the loopback's names: a page elsewhere that has its
+    own name resolve to 127.0.0.1 gets nothing."""
+    app = FastAPI(
+        title="Cloudward",
+        version="1",
+        description="Moves Confluence Server and Data Center to Confluence Cloud. Every command takes an `Idempotency-Key`;"
+        " its answer carries the log's position, which reads take as `after`.",
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    api = APIRouter(prefix=API, dependencies=[Depends(authorized)], responses=_PROBLEMS)
+    for router in (connections.router, plans.router, events.router):
+        api.include_router(router)
+    app.include_router(api)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(pages.SignedOut, _signed_out)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(SecureHeaders)
+    if host in LOOPBACK:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    _describe_bearer(app)
+    return app
+
+
+def _describe_bearer(app: FastAPI) -> None:
+    """Adds the bearer token to the OpenAPI document; the check itself is ``context.authorized``."""
+    document = app.openapi()
+    document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"bearer": []}]
+
+
+def _answer(request: Request, error: ProblemError) -> Response:
+    if not request.url.path.startswith(API):
+        return pages.problem_page(request, error)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    if error.status == 405:
+        headers = {"Allow": "GET"}
+    content = error.document.model_dump(mode="json")
+    return JSONResponse(content, error.status, headers, media_type="application/problem+json")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return _answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The values stay out of the answer: one of them may be a password.
+    findings = [{"place": ".".join(str(p) for p in e["loc"]), "message": e["msg"]} for e in error.errors()]
+    first = findings[0] if findings else {"place": "body", "message": "not valid"}
+    detail = f"The request is not as the API takes it: {first['place']}: {first['message']}."
+    way_on = f"Mend it and send it again; {API}/openapi.json describes every field."
+    return _answer(request, ProblemError("invalid_request", 422, detail, way_on, findings))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    detail = f"{request.method} {request.url.path}: {error.detail}."
+    return _answer(request, ProblemError(code, error.status_code, detail, f"{API}/openapi.json lists what there is."))
+
+
+async def _signed_out(request: Request, error: Exception) -> Response:
+    return pages.signed_out(request)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", method=request.method, error=type(error).__name__, exc_info=error)
+    detail = "The dashboard met an error of its own; nothing was recorded that its answer did not say."
+    way_on = "Try again. If it stays, its log says more under request_failed."
+    return _answer(request, ProblemError("unexpected_error", 500, detail, way_on))
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """The dashboard's process, until ``stop`` is set. Raises Unavailable if it cannot be what it is for."""
+    access, key = _access(settings), _vault_key(settings)
+    listener = _listen(settings)
+    pool = await open_pool(settings, application="dashboard")
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(_close, pool)
+        async with pool.acquire() as connection:
+            await schema.check(connection)
+        await _introduce(pool)
+        store = await stack.enter_async_context(EventStore(pool))
+        client = await bus.connect(settings, "dashboard")
+        stack.push_async_callback(client.close)
+        runners = tuple(Runner(pool, store, projection) for projection in READ_PROJECTIONS)
+        parts = Parts(Reads(pool), Secrets(pool, key), NatsCommands(client), store, runners, access, stop)
+        app = create_app(parts, host=settings.http_host)
+        port = int(listener.getsockname()[1])
+        checks = {
+            "database": _answers(pool),
+            "nats": _talks(bus.connected(client)),
+            **{f"projection {runner.projection.name}": _moves(runner) for runner in runners},
+        }
+        await stack.enter_async_context(OpsServer(settings, "dashboard", checks, ports={"http_port": port}))
+        _tell(settings, port)
+        running = [asyncio.create_task(runner.run(stop)) for runner in runners]
+        log.info("serving", port=port)
+        await _http_server(app, listener, stop)
+        await asyncio.gather(*running)
+
+
+class _Server(uvicorn.Server):
+    """Signals are ``run_service``'s: uvicorn would take them away from it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _http_server(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> None:
+    # Streams end by ``stop``; the timeout is for a client that neither reads nor closes.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3, server_header=False
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    server.should_exit = True
+    await serving
+
+
+def _access(settings: Settings) -> Access:
+    if settings.token_file is None:
+        raise Unavailable(
+            "The API has no token: set CLOUDWARD_TOKEN_FILE to a file with at least 16 random characters."
+        )
+    try:
+        return Access.from_file(settings.token_file)
+    except (OSError, ValueError) as error:
+        raise Unavailable(
+            f"The API's token cannot be read from {settings.token_file} ({type(error).__name__})."
+            " It must be a readable file with at least 16 characters."
+        ) from error
+
+
+def _vault_key(settings: Settings) -> bytes | None:
+    """None: this deployment takes credentials as references only."""
+    if settings.secret_key_file is None:
+        return None
+    try:
+        return read_key(settings.secret_key_file)
+    except VaultError as error:
+        raise Unavailable(str(error)) from error
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bound before anything else is opened: a port that is taken is told at once."""
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"The dashboard cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}."
+            " Choose another CLOUDWARD_HTTP_PORT; 0 takes a free one."
+        ) from error
+    return listener
+
+
+def _tell(settings: Settings, port: int) -> None:
+    """Writes the address where the command line and people look for it."""
+    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+    file = settings.data / "run" / "dashboard.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    told = {}
+    if settings.run_file is not None and settings.run_file.resolve() == file.resolve():
+        told = json.loads(file.read_text())  # process id and ports, already there
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_text(json.dumps({**told, "url": f"http://{host}:{port}"}))
+    beside.replace(file)
+
+
+async def _introduce(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO people.actor (key, kind, name) VALUES ($1, $2, 'API token') ON CONFLICT DO NOTHING",
+        TOKEN_ACTOR.key,
+        TOKEN_ACTOR.kind,
+    )
+
+
+async def _close(pool: Pool) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(pool.close(), 5)
+
+
+def _answers(pool: Pool) -> Check:
+    async def check() -> None:
+        await pool.fetchval("SELECT 1", timeout=2)
+
+    return check
+
+
+def _talks(connected: Callable[[], Awaitable[None]]) -> Check:
+    """Pages are read without NATS: only commands wait for it."""
+
+    async def check() -> None:
+        try:
+            await connected()
+        except Exception as error:
+            raise Degraded("commands cannot be sent") from error
+
+    return check
+
+
+def _moves(runner: Runner) -> Check:
+    async def check() -> None:
+        if runner.state.sentence is not None:
+            raise Degraded(runner.state.sentence)
+
+    return check

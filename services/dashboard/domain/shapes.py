@@ -1,0 +1,310 @@
+"""What the API takes and gives. Ids are 32 hexadecimal digits; times are ISO 8601 with zone; sizes are bytes."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.events.reasons import Reason
+from shared.events.types import Id
+
+
+class Input(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CredentialIn(Input):
+    """One of: ``reference`` ("env:NAME" or "file:/path", resolved by the services themselves), ``token`` (with
+    ``email`` for a site), ``username`` and ``password``. It is sealed at once and never given out again."""
+
+    reference: str | None = Field(default=None, pattern=r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")
+    token: str | None = Field(default=None, min_length=1, repr=False)
+    email: str | None = None
+    username: str | None = None
+    password: str | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "CredentialIn":
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"reference"}, {"token"}, {"email", "token"}, {"username", "password"}):
+            raise ValueError("give a reference, a token (with e-mail for a site), or user name and password")
+        return self
+
+
+class SourceIn(Input):
+    """``kind`` may be left out: an address beginning with http is a server, anything else the path of an export."""
+
+    name: str = Field(min_length=1, max_length=200)
+    location: str = Field(min_length=1, max_length=2000)
+    kind: Literal["rest", "xml", "csv"] | None = None
+    credential: CredentialIn | None = None
+
+    @property
+    def detected_kind(self) -> Literal["rest", "xml", "csv"]:
+        if self.kind is not None:
+            return self.kind
+        return "rest" if self.location.lower().startswith(("http://", "https://")) else "xml"
+
+
+class SiteIn(Input):
+    """``url`` of the site, without /wiki. ``kind``: how it is logged in to."""
+
+    name: str = Field(min_length=1, max_length=200)
+    url: str = Field(min_length=1, max_length=2000, pattern=r"^https?://")
+    kind: Literal["api_token", "oauth", "sandbox"] = "api_token"
+    sandbox: bool = False
+    credential: CredentialIn | None = None
+
+
+class RepairIn(Input):
+    """What becomes of people whose address is a duplicate, and of those whose address is invalid or unknown."""
+
+    duplicates: Literal["merge", "generate", "former", "leave"] = "merge"
+    others: Literal["generate", "former", "leave"] = "generate"
+
+
+class PlanIn(Input):
+    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named."""
+
+    name: str = Field(min_length=1, max_length=200)
+    source: Id
+    site: Id
+    stage: Literal["test", "production"] = "test"
+    users: Literal["all", "related", "none"] = "all"
+    groups: bool = True
+    spaces: list[str] | Literal["all"] = "all"
+    accepted: list[Reason] = Field(default_factory=list)
+
+
+class RunIn(Input):
+    """``consent``: someone agrees that data of the source are copied to the site."""
+
+    consent: bool = False
+
+
+class Recorded(BaseModel):
+    """A command's answer: the work is recorded under ``id``. ``position``: pass it as ``after`` to read what it did."""
+
+    id: str
+    position: int | None = None
+    result: dict[str, Any] = Field(default_factory=dict)
+
+
+class Counts(BaseModel):
+    """selected = migrated + skipped + failed once everything has ended."""
+
+    selected: int = 0
+    migrated: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+class Numbers(BaseModel):
+    """What a source holds. Addresses: people whose address cannot be used as it is."""
+
+    users: int
+    groups: int
+    spaces: int
+    pages: int
+    blogposts: int
+    comments: int
+    attachments: int
+    attachment_bytes: int
+    missing_files: int
+    addresses_invalid: int
+    addresses_duplicate: int
+    addresses_unknown: int
+
+
+class AnalyzedSpace(BaseModel):
+    id: str
+    key: str | None
+    name: str | None
+    type: str
+    status: str
+    pages: int
+    blogposts: int
+    comments: int
+    attachments: int
+    attachment_bytes: int
+    missing_files: int
+
+
+class Analysis(BaseModel):
+    """``code`` and ``sentence`` say why a failed one failed. ``numbers`` once it is completed."""
+
+    id: str
+    source: str
+    state: Literal["running", "completed", "failed"]
+    started_at: datetime
+    ended_at: datetime | None
+    code: str | None
+    sentence: str | None
+    release: str | None
+    numbers: Numbers | None
+    spaces_analyzed: int
+    progress: dict[str, Any] | None = None
+    spaces: list[AnalyzedSpace] | None = None
+
+
+class Repair(BaseModel):
+    merged: int
+    generated: int
+    former: int
+    at: datetime
+
+
+class Source(BaseModel):
+    id: str
+    name: str
+    kind: Literal["rest", "xml", "csv"]
+    location: str
+    registered_at: datetime
+    info: dict[str, Any] | None
+    repair: Repair | None
+    analysis: Analysis | None
+
+
+class Site(BaseModel):
+    id: str
+    name: str
+    url: str
+    kind: str
+    sandbox: bool
+    registered_at: datetime
+
+
+class Named(BaseModel):
+    id: str
+    name: str
+    url: str | None = None
+
+
+class SpaceCounts(BaseModel):
+    selected: int
+    migrated: int
+    failed: int
+
+
+class PlanSummary(BaseModel):
+    """``total``: entities selected, with the analysis' numbers for spaces whose inventory is not taken yet
+    (``counting`` says how many those are). ``line``: the status in numbers, as a sentence."""
+
+    id: str
+    name: str
+    status: Literal["READY", "RUNNING", "STOPPED", "FINISHED", "FAILED"]
+    stopping: bool
+    paused: bool
+    archived: bool
+    stuck: int | None
+    stuck_code: str | None
+    source: Named
+    site: Named
+    stage: str
+    spaces: SpaceCounts
+    kinds: dict[str, Counts]
+    done: int
+    total: int
+    pages_total: int
+    counting: int
+    chunks_claimed: int
+    percent: int = 0
+    conserved: bool | None
+    saved_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    position: int
+    line: str = ""
+
+
+class Task(BaseModel):
+    """``kind``: users, groups or space. ``link``: the space on the site, once it is there."""
+
+    id: str | None
+    kind: str
+    space: str | None
+    key: str | None
+    name: str | None
+    state: str
+    phase: str | None
+    reason: str | None
+    kinds: dict[str, Counts]
+    link: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class ReasonGroup(BaseModel):
+    """One cause: how many entities of a kind ended so, what it means and what can be done."""
+
+    kind: str
+    outcome: Literal["migrated", "skipped", "failed"]
+    reason: str
+    count: int
+    meaning: str
+    way_on: str
+    examples: list[str]
+    accepted: bool
+
+
+class PlanDetail(PlanSummary):
+    users: str
+    groups: bool
+    accepted: list[str]
+    tasks: list[Task]
+    reasons: list[ReasonGroup]
+
+
+class ReportedReason(BaseModel):
+    kind: str
+    id: str
+    outcome: Literal["migrated", "skipped", "failed"]
+    reason: str
+
+
+class Report(BaseModel):
+    """``conserved``: for each task and kind, the inventory's ids are the disjoint union of the outcomes, and the sums
+    agree. ``reasons``: every entity that was skipped, failed, or moved with a defect."""
+
+    source: str
+    plan: str
+    status: str
+    kinds: dict[str, Counts]
+    conserved: bool
+    differences: dict[str, dict[str, int]]
+    reasons: list[ReportedReason]
+
+
+class LoggedEvent(BaseModel):
+    """One event as it stands in the log."""
+
+    position: int
+    id: str
+    stream: str
+    version: int
+    type: str
+    recorded_at: datetime
+    link: str
+    body: dict[str, Any]
+
+
+class Log(BaseModel):
+    """``head``: the last position of the log; ``next``: pass it as ``after`` for what follows."""
+
+    head: int
+    next: int
+    events: list[LoggedEvent]
+
+
+class ProjectionHealth(BaseModel):
+    name: str
+    position: int
+    status: str
+    sentence: str | None
+
+
+class Overview(BaseModel):
+    """The deployment as the dashboard sees it."""
+
+    head: int
+    projections: list[ProjectionHealth]

@@ -1,0 +1,93 @@
+"""Sources, their analyses, and sites."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+
+from services.dashboard.domain.problems import not_found
+from services.dashboard.domain.shapes import Analysis, Recorded, RepairIn, Site, SiteIn, Source, SourceIn
+from services.dashboard.handlers.context import CommandId, Parts, PartsOf, envelope, send, shown
+from shared.events.commands import Analyze, RegisterSite, RegisterSource, RepairAddresses
+
+router = APIRouter()
+
+
+@router.post("/sources", status_code=201, tags=["sources"], summary="Register a source")
+async def register_source(service: PartsOf, id: CommandId, body: SourceIn) -> Recorded:
+    """A Confluence server by its base URL, or an export by its path on the analyzer's machine."""
+    secret = await service.secrets.store(body.credential, id)
+    command = RegisterSource(
+        **envelope(id), name=body.name, kind=body.detected_kind, location=body.location, secret=secret
+    )
+    return await send(service, command)
+
+
+@router.get("/sources", tags=["sources"], summary="List sources", dependencies=[Depends(shown)])
+async def list_sources(service: PartsOf) -> list[Source]:
+    return await service.reads.sources()
+
+
+@router.get("/sources/{source}", tags=["sources"], summary="One source", dependencies=[Depends(shown)])
+async def show_source(service: PartsOf, source: str) -> Source:
+    for found in await service.reads.sources(source):
+        return found
+    raise not_found("source", source)
+
+
+@router.post("/sources/{source}/analyses", status_code=202, tags=["analyses"], summary="Analyze a source")
+async def analyze(service: PartsOf, id: CommandId, source: str) -> Recorded:
+    """The analysis is work: it is recorded now and done by an analyzer. Read it by the id in the answer."""
+    await _exists(service, source)
+    return await send(service, Analyze(**envelope(id), source=source))
+
+
+@router.get("/sources/{source}/analyses", tags=["analyses"], summary="Analyses", dependencies=[Depends(shown)])
+async def list_analyses(service: PartsOf, source: str) -> list[Analysis]:
+    """The analyses of a source, newest first."""
+    return await service.reads.analyses_of(source)
+
+
+@router.get("/analyses/{analysis}", tags=["analyses"], summary="One analysis", dependencies=[Depends(shown)])
+async def show_analysis(service: PartsOf, analysis: str) -> Analysis:
+    """With the numbers of every space that is already counted."""
+    found = await service.reads.analysis(analysis)
+    if found is None:
+        raise not_found("analysis", analysis)
+    return found
+
+
+@router.post("/sources/{source}/address-repairs", status_code=201, tags=["sources"], summary="Repair addresses")
+async def repair_addresses(
+    service: PartsOf, id: CommandId, source: str, body: Annotated[RepairIn | None, Body()] = None
+) -> Recorded:
+    """Decides what becomes of unusable e-mail addresses; the answer's ``result`` has the counts."""
+    await _exists(service, source)
+    choice = body or RepairIn()
+    command = RepairAddresses(**envelope(id), source=source, duplicates=choice.duplicates, others=choice.others)
+    return await send(service, command)
+
+
+@router.post("/sites", status_code=201, tags=["sites"], summary="Register a site")
+async def register_site(service: PartsOf, id: CommandId, body: SiteIn) -> Recorded:
+    secret = await service.secrets.store(body.credential, id)
+    command = RegisterSite(
+        **envelope(id), name=body.name, url=body.url, credential=body.kind, sandbox=body.sandbox, secret=secret
+    )
+    return await send(service, command)
+
+
+@router.get("/sites", tags=["sites"], summary="List sites", dependencies=[Depends(shown)])
+async def list_sites(service: PartsOf) -> list[Site]:
+    return await service.reads.sites()
+
+
+@router.get("/sites/{site}", tags=["sites"], summary="One site", dependencies=[Depends(shown)])
+async def show_site(service: PartsOf, site: str) -> Site:
+    for found in await service.reads.sites(site):
+        return found
+    raise not_found("site", site)
+
+
+async def _exists(service: Parts, source: str) -> None:
+    if not await service.reads.has_stream("source", source):
+        raise not_found("source", source)

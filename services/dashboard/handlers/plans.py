@@ -1,0 +1,127 @@
+"""Plans: saved once, then only started, stopped, paused, copied and archived."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, NoReturn
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import StreamingResponse
+
+from services.dashboard.adapters.reads import totals
+from services.dashboard.domain.problems import immutable, not_found
+from services.dashboard.domain.shapes import PlanDetail, PlanIn, PlanSummary, Recorded, Report, RunIn
+from services.dashboard.handlers.context import CommandId, Parts, PartsOf, envelope, send, shown
+from shared.events.commands import (
+    ArchivePlan,
+    PausePlan,
+    PlanCommand,
+    ResumePlan,
+    RetryStuck,
+    RunPlan,
+    SavePlan,
+    StopPlan,
+)
+
+router = APIRouter(tags=["plans"])
+
+
+@router.post("/plans", status_code=201, summary="Save a plan")
+async def save_plan(service: PartsOf, id: CommandId, body: PlanIn) -> Recorded:
+    return await send(service, SavePlan(**envelope(id), **body.model_dump(mode="json")))
+
+
+@router.get("/plans", summary="List plans", dependencies=[Depends(shown)])
+async def list_plans(service: PartsOf, archived: bool = False) -> list[PlanSummary]:
+    """Newest first; archived ones only when asked for."""
+    return await service.reads.plans(archived=archived)
+
+
+@router.get("/plans/{plan}", summary="One plan", dependencies=[Depends(shown)])
+async def show_plan(service: PartsOf, plan: str) -> PlanDetail:
+    """With its tasks, the numbers of each, and what did not move by cause."""
+    found = await service.reads.plan(plan)
+    if found is None:
+        raise not_found("plan", plan)
+    return found
+
+
+@router.put("/plans/{plan}", include_in_schema=False, response_model=None)
+@router.patch("/plans/{plan}", include_in_schema=False, response_model=None)
+@router.delete("/plans/{plan}", include_in_schema=False, response_model=None)
+async def refuse_change(plan: str) -> NoReturn:
+    raise immutable()
+
+
+@router.post("/plans/{plan}/run", status_code=202, summary="Run a plan")
+async def run_plan(
+    service: PartsOf, id: CommandId, plan: str, body: Annotated[RunIn | None, Body()] = None
+) -> Recorded:
+    await _exists(service, plan)
+    return await send(service, RunPlan(**envelope(id), plan=plan, consent=body is not None and body.consent))
+
+
+@router.post("/plans/{plan}/stop", status_code=202, summary="Stop a plan")
+async def stop_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    """Nothing new begins; what is under way is finished and recorded. A stopped plan cannot be resumed."""
+    return await _command(service, StopPlan, id, plan)
+
+
+@router.post("/plans/{plan}/pause", status_code=202, summary="Pause a plan")
+async def pause_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    return await _command(service, PausePlan, id, plan)
+
+
+@router.post("/plans/{plan}/resume", status_code=202, summary="Go on with a paused plan")
+async def resume_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    return await _command(service, ResumePlan, id, plan)
+
+
+@router.post("/plans/{plan}/archive", status_code=202, summary="Archive a plan")
+async def archive_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    """Hides it from lists. Nothing deletes a plan."""
+    return await _command(service, ArchivePlan, id, plan)
+
+
+@router.post("/plans/{plan}/retry-stuck", status_code=202, summary="Try a stuck plan again")
+async def retry_stuck(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    return await _command(service, RetryStuck, id, plan)
+
+
+@router.get("/plans/{plan}/report", summary="The report", response_model=Report, dependencies=[Depends(shown)])
+async def report(service: PartsOf, plan: str) -> StreamingResponse:
+    """What was selected and what became of it, by sets and in sums; every entity that did not simply move, with its
+    reason."""
+    found = await show_plan(service, plan)
+    proof = await service.reads.conservation(plan)
+    kinds = totals(found.kinds)
+    sums_agree = all(c.selected == c.migrated + c.skipped + c.failed for c in kinds.values())
+    differences = {"lost": proof.lost, "doubled": proof.doubled, "invented": proof.invented}
+    head = Report(
+        source=found.source.name,
+        plan=found.id,
+        status=found.status,
+        kinds=kinds,
+        conserved=proof.ok and sums_agree and found.conserved is not False,
+        differences={side: dict(counts) for side, counts in differences.items() if counts},
+        reasons=[],
+    )
+    return StreamingResponse(_document(service, head), media_type="application/json")
+
+
+async def _document(service: Parts, head: Report) -> AsyncIterator[str]:
+    """The document as it is read: the reasons may be many and are never all in memory."""
+    yield head.model_dump_json(exclude={"reasons"})[:-1] + ',"reasons":['
+    comma = ""
+    async for reason in service.reads.reported(head.plan):
+        yield comma + reason.model_dump_json()
+        comma = ","
+    yield "]}"
+
+
+async def _exists(service: Parts, plan: str) -> None:
+    if not await service.reads.has_stream("plan", plan):
+        raise not_found("plan", plan)
+
+
+async def _command(service: Parts, kind: type[PlanCommand], id: str, plan: str) -> Recorded:
+    await _exists(service, plan)
+    return await send(service, kind(**envelope(id), plan=plan))

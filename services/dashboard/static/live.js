@@ -1,0 +1,94 @@
+// Keeps the page's regions as the server says they are. Without this module the page is the same, only not live.
+const url = document.body.dataset.liveUrl;
+const connection = document.getElementById("connection");
+const pause = document.getElementById("pause");
+const HIDDEN = 30_000; // a hidden tab gives its connection back after this
+const SILENCE = 25_000; // the server beats every 10 s; longer silence is a dead connection
+let stream = null, silence = 0, retry = 0, hidden = 0, wait = 1000, shown = -1;
+let paused = localStorage.getItem("cloudward.paused") === "1";
+
+const tell = (text) => { connection.textContent = text; connection.hidden = !text; };
+
+function busy(node) {
+  const selection = getSelection();
+  return node.contains(document.activeElement) ||
+    (selection && !selection.isCollapsed && node.contains(selection.anchorNode));
+}
+
+// Texts are written in place: focus, selection and scroll stay. Only where the shape changed is the region exchanged,
+// and never under someone's hands.
+function apply({ id, html }) {
+  const now = document.getElementById(id);
+  const parsed = document.createElement("template");
+  parsed.innerHTML = html;
+  const next = parsed.content.firstElementChild;
+  if (!now || !next) return;
+  if (now.dataset.shape !== next.dataset.shape && !busy(now)) { now.replaceWith(next); return; }
+  for (const from of next.querySelectorAll("[data-live]")) {
+    const to = now.querySelector(`[data-live="${CSS.escape(from.dataset.live)}"]`);
+    if (!to) continue;
+    if (to instanceof HTMLProgressElement) { to.max = from.max; to.value = from.value; }
+    else if (to.textContent !== from.textContent) to.textContent = from.textContent;
+  }
+}
+
+function alive() {
+  clearTimeout(silence);
+  silence = setTimeout(reopen, SILENCE);
+  wait = 1000;
+  tell(paused ? "Updates are paused." : "");
+}
+
+function close() {
+  clearTimeout(silence); clearTimeout(retry);
+  stream?.close();
+  stream = null;
+}
+
+function reopen() {
+  close();
+  if (paused || document.hidden) return;
+  tell("Reconnecting. The figures are as of the event below.");
+  retry = setTimeout(open, Math.random() * wait);
+  wait = Math.min(wait * 2, 30_000);
+}
+
+function open() {
+  close();
+  if (paused) { tell("Updates are paused."); return; }
+  stream = new EventSource(url);
+  stream.addEventListener("region", (event) => {
+    alive();
+    if (Number(event.lastEventId) < shown) return; // never back
+    shown = Number(event.lastEventId);
+    apply(JSON.parse(event.data));
+  });
+  stream.addEventListener("say", (event) => {
+    document.getElementById("say").textContent = JSON.parse(event.data).text;
+  });
+  stream.addEventListener("beat", (event) => {
+    alive();
+    document.getElementById("position").textContent = Number(event.data).toLocaleString("en-US");
+  });
+  stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) reopen(); };
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hidden);
+  if (document.hidden) hidden = setTimeout(close, HIDDEN);
+  else if (!stream) open();
+});
+addEventListener("pageshow", () => { if (!stream) open(); });
+addEventListener("online", open);
+addEventListener("pagehide", close);
+
+pause.hidden = false;
+const label = () => { pause.textContent = paused ? "Go on updating" : "Pause updates"; pause.setAttribute("aria-pressed", paused); };
+pause.addEventListener("click", () => {
+  paused = !paused;
+  localStorage.setItem("cloudward.paused", paused ? "1" : "0");
+  label();
+  open();
+});
+label();
+if (!stream) open();

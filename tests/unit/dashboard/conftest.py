@@ -1,0 +1,55 @@
+"""The dashboard over a real database, with a planner and an analyzer that only note what they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from services.dashboard.adapters.reads import Reads
+from services.dashboard.adapters.secrets import Secrets
+from services.dashboard.app import create_app
+from services.dashboard.domain.access import Access
+from services.dashboard.handlers.context import Parts
+from shared.events.database import open_pool
+from shared.events.projections.registry import READ_PROJECTIONS
+from shared.events.projections.runner import Runner
+from shared.events.store import EventStore
+from tests.servers import Database
+from tests.store.test_projections import Log, history
+from tests.unit.dashboard.house import KEY, TOKEN, House, Owners, named
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    roles = ("planner", "analyzer", "executor", "dashboard")
+    pools = {role: await open_pool(database.settings(role), application="test") for role in roles}
+    stores = {role: EventStore(pool) for role, pool in pools.items()}
+    for store in stores.values():
+        await store.start()
+    pool, owners = pools["dashboard"], Owners()
+    runners = tuple(Runner(pool, stores["dashboard"], projection) for projection in READ_PROJECTIONS)
+    parts = Parts(Reads(pool), Secrets(pool, KEY), owners, stores["dashboard"], runners, Access(TOKEN), asyncio.Event())
+    transport = httpx.ASGITransport(create_app(parts))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", headers={"Authorization": f"Bearer {TOKEN}"}
+    ) as client:
+        yield House(client, owners, Log(stores), pool, parts)
+    parts.ending.set()
+    for store in stores.values():
+        await store.close()
+    for each in pools.values():
+        await each.close()
+
+
+@pytest.fixture
+async def told(house: House, database: object) -> House:
+    """A house whose log holds the whole history of one plan."""
+    await house.log.append(history())
+    connection = await database.connect()  # type: ignore[attr-defined]
+    await named(house, connection)
+    await connection.close()
+    await house.catch_up()
+    return house
