@@ -1,0 +1,53 @@
+"""Storage format: what a body refers to, and rewriting it by position."""
+
+from shared.confluence.storage.markup import macros, modern_macros, plain_text, unwrap_inline_markers
+from shared.confluence.storage.references import (
+    Account,
+    AttachmentRef,
+    BlogRef,
+    ContentId,
+    ContentIdRef,
+    Filename,
+    FormerUser,
+    Keep,
+    PageRef,
+    Reference,
+    Rewritten,
+    ShortcutRef,
+    SpaceKey,
+    SpaceRef,
+    Target,
+    Title,
+    Url,
+    UrlRef,
+    UserRef,
+)
+from shared.confluence.storage.rewriting import references, rewrite
+
+__all__ = [
+    "Account",
+    "AttachmentRef",
+    "BlogRef",
+    "ContentId",
+    "ContentIdRef",
+    "Filename",
+    "FormerUser",
+    "Keep",
+    "PageRef",
+    "Reference",
+    "Rewritten",
+    "ShortcutRef",
+    "SpaceKey",
+    "SpaceRef",
+    "Target",
+    "Title",
+    "Url",
+    "UrlRef",
+    "UserRef",
+    "macros",
+    "modern_macros",
+    "plain_text",
+    "references",
+    "rewrite",
+    "unwrap_inline_markers",
+]
