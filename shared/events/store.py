@@ -32,7 +32,7 @@ _STREAM = re.compile(r"([a-z]+)-[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_COLUMNS = "position, event_id, stream, version, type, body, recorded_at, link"
+COLUMNS = "position, event_id, stream, version, type, body, recorded_at, link"
 _APPEND = "SELECT outcome, at, actual FROM log.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _STREAM_PAGE = 500
 
@@ -316,10 +316,10 @@ class EventStore:
 
     async def read_stream(self, stream: str, after: int = -1) -> list[Recorded]:
         """The events of a stream with a version above ``after``, in order; none for a stream that does not exist."""
-        query = f"SELECT {_COLUMNS} FROM log.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
+        query = f"SELECT {COLUMNS} FROM log.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         found: list[Recorded] = []
         while True:
-            page = [_recorded(row) for row in await self._pool.fetch(query, stream, after, _STREAM_PAGE)]
+            page = [recorded(row) for row in await self._pool.fetch(query, stream, after, _STREAM_PAGE)]
             found += page
             if len(page) < _STREAM_PAGE:
                 return found
@@ -331,7 +331,7 @@ class EventStore:
         Positions have no holes: the last one read is all a reader has to remember. Empty only at the end of the log.
         """
         rows = await self._pool.fetch(
-            f"""SELECT {_COLUMNS} FROM (
+            f"""SELECT {COLUMNS} FROM (
                   SELECT *, sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS before
                   FROM log.events WHERE position > $1 AND position <= $1 + $2
                 ) page WHERE before < $3 ORDER BY position""",
@@ -339,11 +339,11 @@ class EventStore:
             limit,
             MAX_PAGE_BYTES,
         )
-        return [_recorded(row) for row in rows]
+        return [recorded(row) for row in rows]
 
     async def event(self, event_id: str) -> Recorded | None:
-        row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM log.events WHERE event_id = $1", event_id)
-        return None if row is None else _recorded(row)
+        row = await self._pool.fetchrow(f"SELECT {COLUMNS} FROM log.events WHERE event_id = $1", event_id)
+        return None if row is None else recorded(row)
 
     async def head(self) -> Head:
         row = await self._pool.fetchrow("SELECT position, link, log_id, recorded_at FROM log.log_head")
@@ -361,7 +361,7 @@ class EventStore:
         """
         if self._known > position:
             return True
-        if self._watcher is None and not self._closing:
+        if (self._watcher is None or self._watcher.done()) and not self._closing:
             self._watcher = asyncio.create_task(self._watch(), name="event store watcher")
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = position
@@ -395,7 +395,7 @@ class EventStore:
                 if not self._waiters:
                     self._hint.clear()
                     continue
-                if (listening is None or listening.is_closed()) and loop.time() >= retry_at:
+                if _is_gone(listening) and loop.time() >= retry_at:
                     try:
                         listening = await self._listen(listening)
                         pause = 0.1
@@ -430,7 +430,7 @@ class EventStore:
 
     async def _release(self, connection: Any) -> None:
         try:
-            if not connection.is_closed():
+            if not _is_gone(connection):
                 await connection.remove_listener("log", self._heard)
             await self._pool.release(connection, timeout=1)
         except FAILURES:
@@ -449,6 +449,14 @@ def _fail(entry: _Entry, error: Exception) -> None:
         entry.answer.set_exception(error)
 
 
+def _is_gone(connection: Any) -> bool:
+    """No connection, or a lost one. A pool takes a lost one back by itself; asking it anything is then an error."""
+    try:
+        return connection is None or bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 def _is_temporary(error: BaseException) -> bool:
     """Worth another try: Postgres is away, or gave up waiting for a lock or for the statement to end."""
     if isinstance(error, asyncpg.DataError):  # a value that cannot be sent: an InterfaceError of asyncpg, but no outage
@@ -462,6 +470,11 @@ def _micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _recorded(row: Any) -> Recorded:
+def recorded(row: Any) -> Recorded:
+    """A row of COLUMNS as a recorded event."""
     position, event_id, stream, version, type_, body, recorded_at, link = row
     return Recorded(position, event_id.hex, stream, version, type_, body, _micros(recorded_at), link)
+
+
+# The store cannot be used just now; what was asked may be asked again, with the same ids.
+UNAVAILABLE: tuple[type[BaseException], ...] = (*AWAY, StoreUnavailable)
