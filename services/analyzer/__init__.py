@@ -1,0 +1,1 @@
+"""Reads a source and says what is there. Never writes to it."""

@@ -5,7 +5,6 @@ A command sent twice has one effect: its first event's id follows from the comma
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 import asyncpg
 
@@ -22,25 +21,23 @@ from shared.events.catalog.plan import (
     PlanUnstuck,
 )
 from shared.events.catalog.target import SiteRegistered
-from shared.events.contract import Context, Event, canonical
+from shared.events.contract import Event, canonical
+from shared.events.deciding import OVERTAKEN, Decider, refused
 from shared.events.reasons import Reason
-from shared.events.store import Append, EventStore
+from shared.events.store import EventStore
 from shared.events.types import derived_id
 
 
-def refused(code: str, detail: str, way_on: str, status: int = 409, **more: Any) -> c.Reply:
-    return c.Reply(problem=c.Problem(code=code, status=status, detail=detail, way_on=way_on, **more))
-
-
-class Handlers:
+class Handlers(Decider):
     """One method for each command; ``COMMANDS`` below maps them."""
 
     def __init__(self, store: EventStore, pool: asyncpg.Pool) -> None:
-        self._store, self._pool = store, pool
+        super().__init__(store)
+        self._pool = pool
 
     async def register_site(self, command: c.RegisterSite) -> c.Reply:
         site = derived_id(command.command_id, "site")
-        if (done := await self._recorded(command)) is not None:
+        if (done := await self.recorded(command)) is not None:
             return done
         taken = await self._pool.fetchval("SELECT id FROM people.site WHERE name = $1", command.name)
         if taken is not None and taken != site:
@@ -53,10 +50,10 @@ class Handlers:
             command.secret,
         )
         event = SiteRegistered(site=site, credential=command.credential, sandbox=command.sandbox)
-        return await self._append(command, f"site-{site}", -1, event, site)
+        return await self.decide(command, f"site-{site}", -1, event)
 
     async def save_plan(self, command: c.SavePlan) -> c.Reply:
-        if (done := await self._recorded(command)) is not None:
+        if (done := await self.recorded(command)) is not None:
             return done
         plan = derived_id(command.command_id, "plan")
         taken = await self._pool.fetchval("SELECT id FROM people.plan WHERE name = $1", command.name)
@@ -116,7 +113,7 @@ class Handlers:
             accepted=accepted,
             digest=hashlib.sha256(canonical(decided)).hexdigest(),
         )
-        return await self._append(command, f"plan-{plan}", -1, event_, plan)
+        return await self.decide(command, f"plan-{plan}", -1, event_)
 
     async def run_plan(self, command: c.RunPlan) -> c.Reply:
         return await self._about_plan(command, plans.run, None)
@@ -139,7 +136,7 @@ class Handlers:
     async def _about_plan(
         self, command: c.PlanCommand, decide: Callable[[plans.Plan], plans.Refusal | None], event: Event | None
     ) -> c.Reply:
-        if (done := await self._recorded(command)) is not None:
+        if (done := await self.recorded(command)) is not None:
             return done
         for _ in range(5):
             rows = await self._store.read_stream(f"plan-{command.plan}")
@@ -154,8 +151,8 @@ class Handlers:
                     return prepared
                 event = prepared
             assert event is not None
-            reply = await self._append(command, f"plan-{command.plan}", plan.version, event, command.plan)
-            if reply.problem is None or reply.problem.code != "overtaken":
+            reply = await self.decide(command, f"plan-{command.plan}", plan.version, event)
+            if reply.problem is None or reply.problem.code != OVERTAKEN:
                 return reply
         return reply
 
@@ -194,28 +191,6 @@ class Handlers:
             "Nobody has agreed yet that data of this source are copied to this site.",
             "Run it with --consent to agree; who and when is recorded.",
         )
-
-    async def _recorded(self, command: c.Command) -> c.Reply | None:
-        """The answer of an earlier delivery of the same command."""
-        row = await self._store.event(derived_id(command.command_id, "0"))
-        if row is None:
-            return None
-        return c.Reply(id=row.stream_id, result={"position": row.position, "repeated": True})
-
-    async def _append(self, command: c.Command, stream: str, expected: int, event: Event, id_: str) -> c.Reply:
-        context = Context(
-            actor=command.actor,
-            correlation=command.correlation,
-            causation=command.command_id,
-            command=command.command_id,
-        )
-        entry = (derived_id(command.command_id, "0"), event)
-        result = await self._store.append(Append(stream, expected, (entry,), context))
-        if result.recorded:
-            return c.Reply(id=id_, result={"position": result.position})
-        if result.outcome == "mismatch":
-            return refused("key_reused", "This idempotency key was used for another command.", "Use a new key.", 422)
-        return refused("overtaken", "Something else happened to it at the same moment.", "Look again, then repeat.")
 
 
 def _retry_stuck(plan: plans.Plan) -> plans.Refusal | None:

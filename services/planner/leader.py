@@ -18,12 +18,13 @@ from services.planner.relay import Relay
 from shared.events import topology
 from shared.events.contract import UnknownEvent
 from shared.events.database import AWAY
-from shared.events.store import EventStore, StoreUnavailable
+from shared.events.store import UNAVAILABLE, EventStore
 from shared.ops.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _TOPOLOGY_EVERY = 10.0
+_INTERRUPTIONS: tuple[type[BaseException], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 class Leader:
@@ -71,7 +72,7 @@ class Leader:
                 log.error("a newer release is needed to lead", position=error.position, type=error.type)
                 await leadership.resign()
                 await _pause(stop, 10.0)
-            except (*AWAY, asyncpg.PostgresError, StoreUnavailable) as error:
+            except _INTERRUPTIONS as error:
                 log.warning("leading interrupted", error=type(error).__name__, detail=str(error))
                 await _pause(stop, 0.5)
             finally:
@@ -108,7 +109,7 @@ class Leader:
         if not self._nats.is_connected:
             return []
         try:
-            created = await asyncio.wait_for(topology.create_missing(self._nats.jetstream(timeout=2)), 5)
+            created: list[str] = await asyncio.wait_for(topology.create_missing(self._nats.jetstream(timeout=2)), 5)
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("topology not checked", error=type(error).__name__)
             return []

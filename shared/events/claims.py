@@ -16,7 +16,14 @@ from typing import Any, Literal
 import asyncpg
 import structlog
 
-from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded, InventoryResult
+from shared.events.catalog.chunk import (
+    ChunkClaimed,
+    ChunkEnded,
+    ChunkReleased,
+    Difference,
+    EntityEnded,
+    InventoryResult,
+)
 from shared.events.catalog.work import Entity, Kind, Phase
 from shared.events.contract import Actor, Context, Event
 from shared.events.reasons import Reason
@@ -152,6 +159,7 @@ class Claim:
         inventory: InventoryResult | None = None,
         fatal: Reason | None = None,
         strays: Sequence[str] = (),
+        differences: Sequence[Difference] = (),
     ) -> None:
         event = ChunkEnded(
             chunk=self.work.chunk,
@@ -160,6 +168,7 @@ class Claim:
             inventory=inventory,
             fatal=fatal,
             strays=tuple(strays),
+            differences=tuple(differences),
         )
         await self._append(event, "ended")
         self._ended = True

@@ -6,6 +6,7 @@ is missing, never updates, never deletes). Nothing else declares anything.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import nats.errors
@@ -95,10 +96,15 @@ def streams(replicas: int = 1) -> list[StreamConfig]:
     ]
 
 
-DURABLES = (
-    Durable(WORK, EXECUTOR, "work.chunk"),
-    Durable(WORK, ANALYZER, "work.analysis"),
-)
+DURABLES: Mapping[str, Durable] = {
+    EXECUTOR: Durable(WORK, EXECUTOR, "work.chunk"),
+    ANALYZER: Durable(WORK, ANALYZER, "work.analysis"),
+}
+
+
+def durable(name: str) -> Durable:
+    """The durable of this name."""
+    return next(d for d in DURABLES if d.name == name)
 
 
 async def upgrade(js: JetStreamContext, *, replicas: int = 1) -> list[str]:
@@ -115,7 +121,7 @@ async def upgrade(js: JetStreamContext, *, replicas: int = 1) -> list[str]:
             created.append(str(config.name))
         else:
             await js.update_stream(config)
-    for durable in DURABLES:
+    for durable in DURABLES.values():
         if await _consumer_missing(js, durable):
             created.append(f"{durable.stream}.{durable.name}")
         await js.add_consumer(durable.stream, durable.config())
@@ -136,7 +142,7 @@ async def create_missing(js: JetStreamContext, *, replicas: int = 1) -> list[str
                 log.info("stream made by another", stream=config.name, error=error.description)
             else:
                 created.append(str(config.name))
-    for durable in DURABLES:
+    for durable in DURABLES.values():
         if await _consumer_missing(js, durable):
             await js.add_consumer(durable.stream, durable.config())
             created.append(f"{durable.stream}.{durable.name}")
@@ -151,7 +157,7 @@ async def missing(js: JetStreamContext) -> list[str]:
             await js.stream_info(str(config.name))
         except NotFoundError:
             absent.append(str(config.name))
-    absent += [f"{durable.stream}.{durable.name}" for durable in DURABLES if await _consumer_missing(js, durable)]
+    absent += [f"{durable.stream}.{durable.name}" for durable in DURABLES.values() if await _consumer_missing(js, durable)]
     return absent
 
 

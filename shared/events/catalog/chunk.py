@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from shared.events.catalog.work import Entity, KindCount
+from shared.events.catalog.work import Entity, Kind, KindCount
 from shared.events.contract import Event, Part
 from shared.events.reasons import Reason
 from shared.events.types import Count, Digest, EntityId, Id
@@ -48,6 +48,14 @@ class InventoryResult(Part):
     digest: Digest
 
 
+class Difference(Part):
+    """Something that verification found on the site otherwise than it was sent."""
+
+    kind: Kind
+    id: EntityId
+    what: Literal["missing", "title", "size", "parent"]
+
+
 class ChunkEnded(ChunkEvent):
     """The chunk is done. ``entities``: those not recorded by an earlier event of the chunk.
 
@@ -58,3 +66,4 @@ class ChunkEnded(ChunkEvent):
     inventory: InventoryResult | None = None
     fatal: Reason | None = None
     strays: tuple[EntityId, ...] = ()
+    differences: tuple[Difference, ...] = ()

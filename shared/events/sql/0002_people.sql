@@ -11,6 +11,8 @@ CREATE TABLE people.source (
 );
 CREATE TABLE people.site (id text PRIMARY KEY, name text NOT NULL UNIQUE, url text NOT NULL, secret text);
 CREATE TABLE people.plan (id text PRIMARY KEY, name text NOT NULL UNIQUE);
+-- Texts about something that went wrong, for people: events hold codes only. id: of the analysis or plan.
+CREATE TABLE people.message (id text PRIMARY KEY, text text NOT NULL);
 CREATE TABLE people.actor (key text PRIMARY KEY, kind text NOT NULL, name text NOT NULL);
 
 CREATE TABLE people.space (
@@ -47,6 +49,8 @@ CREATE TABLE vault.secret (
 GRANT USAGE ON SCHEMA people TO cw_planner, cw_analyzer, cw_executor, cw_dashboard;
 GRANT USAGE ON SCHEMA vault TO cw_analyzer, cw_executor, cw_dashboard;
 GRANT SELECT ON people.source, people.site, people.plan, people.space, people.target TO cw_planner, cw_analyzer, cw_executor, cw_dashboard;
+GRANT SELECT ON people.message TO cw_planner, cw_analyzer, cw_executor, cw_dashboard;
+GRANT INSERT, UPDATE ON people.message TO cw_planner, cw_analyzer;
 GRANT SELECT, INSERT ON people.actor TO cw_dashboard;
 GRANT INSERT, UPDATE ON people.source, people.space TO cw_analyzer;
 GRANT INSERT, UPDATE ON people.site, people.plan, people.target TO cw_planner;

@@ -1,0 +1,41 @@
+"""Wiring of the analyzer: commands by NATS, analyses as chunks."""
+
+from services.analyzer.handlers import COMMANDS, Handlers
+from services.analyzer.worker import Analyzer
+from shared.events import schema, topology
+from shared.events.answering import answer, service_key
+from shared.events.claims import Claims
+from shared.events.database import open_pool
+from shared.events.serving import serve
+from shared.events.store import EventStore
+from shared.ops import bus
+from shared.ops.health import OpsServer
+from shared.ops.process import Stop
+from shared.ops.settings import Settings
+
+_ANALYSES_AT_ONCE = 2
+
+
+async def main(settings: Settings, stop: Stop) -> None:
+    pool = await open_pool(settings, application="analyzer")
+    await schema.check(pool)
+    async with EventStore(pool) as store:
+        broker = bus.broker(settings, "analyzer")
+        handlers = Handlers(store, pool, settings)
+        for command, method in COMMANDS.items():
+            answer(broker, "analyzer", command, getattr(handlers, method))
+        client = await bus.connect(settings, "analyzer")
+        claims = Claims(store, pool, settings, service_key("analyzer"))
+        analyzer = Analyzer(store, pool, claims, settings)
+        hints = bus.Hints(client, topology.durable(topology.ANALYZER))
+
+        async def database() -> None:
+            await pool.fetchval("SELECT 1", timeout=3)
+
+        checks = {"database": database, "nats": bus.connected(client), "hints": hints.check}
+        async with OpsServer(settings, "analyzer", checks):
+            await broker.start()
+            await serve(hints, analyzer.work, _ANALYSES_AT_ONCE, stop, analyzer.drain)
+            await broker.stop()
+        await client.close()
+    await pool.close()

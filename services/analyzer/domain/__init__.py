@@ -1,0 +1,1 @@
+"""Decisions of the analyzer: pure. No I/O."""

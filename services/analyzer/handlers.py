@@ -1,0 +1,105 @@
+"""The analyzer's commands: register a source, analyze it, decide about unusable addresses."""
+
+from pathlib import Path
+
+import asyncpg
+
+from services.analyzer.domain.addresses import generated
+from shared.events import commands as c
+from shared.events.catalog.analysis import AnalysisStarted
+from shared.events.catalog.source import AddressesRepaired, SourceRegistered
+from shared.events.deciding import Decider, refused
+from shared.events.store import EventStore
+from shared.events.types import derived_id
+from shared.ops.settings import Settings
+
+
+class Handlers(Decider):
+    """One method for each command; ``COMMANDS`` below maps them."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, settings: Settings) -> None:
+        super().__init__(store)
+        self._pool, self._settings = pool, settings
+
+    async def register_source(self, command: c.RegisterSource) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        source = derived_id(command.command_id, "source")
+        taken = await self._pool.fetchval("SELECT id FROM people.source WHERE name = $1", command.name)
+        if taken is not None and taken != source:
+            return refused("name_taken", f"A source is called “{command.name}” already.", "Choose another name.")
+        if command.kind != "rest" and (no := self._outside(Path(command.location))) is not None:
+            return no
+        await self._pool.execute(
+            "INSERT INTO people.source (id, name, kind, location, secret) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT (id) DO NOTHING",
+            source,
+            command.name,
+            command.kind,
+            command.location.rstrip("/"),
+            command.secret,
+        )
+        event = SourceRegistered(source=source, kind=command.kind)
+        return await self.decide(command, f"source-{source}", -1, event)
+
+    def _outside(self, location: Path) -> c.Reply | None:
+        """Refuses a path that is not under one of the folders that the operator allows."""
+        roots = [Path(r).resolve() for r in self._settings.export_roots.split(":") if r]
+        resolved = location.resolve()
+        if not any(resolved.is_relative_to(root) for root in roots):
+            return refused(
+                "path_not_allowed",
+                "Exports are read only from folders named in CLOUDWARD_EXPORT_ROOTS, and this path is in none of them.",
+                "Move the export there, or have the operator add its folder.",
+                422,
+            )
+        if not resolved.exists():
+            return refused("export_missing", f"There is nothing at {location}.", "Check the path.", 422)
+        return None
+
+    async def analyze(self, command: c.Analyze) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        if not await self._pool.fetchval("SELECT true FROM people.source WHERE id = $1", command.source):
+            return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
+        analysis = derived_id(command.command_id, "analysis")
+        event = AnalysisStarted(analysis=analysis, source=command.source, chunk=derived_id(analysis, "chunk"))
+        return await self.decide(command, f"analysis-{analysis}", -1, event)
+
+    async def repair_addresses(self, command: c.RepairAddresses) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        rows = await self._store.read_stream(f"source-{command.source}")
+        if not rows:
+            return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
+        people = await self._pool.fetch(
+            "SELECT key, email, address FROM people.person WHERE source = $1 AND address <> 'usable' AND repair IS NULL",
+            command.source,
+        )
+        counts = {"merged": 0, "generated": 0, "former": 0}
+        changes: list[tuple[str, str, str | None]] = []
+        for person in people:
+            choice = command.duplicates if person["address"] == "duplicate" else command.others
+            match choice:
+                case "merge":
+                    changes.append((person["key"], "merged", str(person["email"]).lower()))
+                case "generate":
+                    changes.append((person["key"], "generated", generated(person["key"])))
+                case "former":
+                    changes.append((person["key"], "former", None))
+                case _:
+                    continue
+            counts[changes[-1][1]] += 1
+        await self._pool.executemany(
+            "UPDATE people.person SET repair = $2, repaired_email = $3 WHERE key = $1", changes
+        )
+        event = AddressesRepaired(source=command.source, **counts)
+        reply = await self.decide(command, f"source-{command.source}", rows[-1].version, event)
+        return reply.model_copy(update={"result": {**reply.result, **counts}})
+
+
+COMMANDS: dict[type[c.Command], str] = {
+    c.RegisterSource: "register_source",
+    c.Analyze: "analyze",
+    c.RepairAddresses: "repair_addresses",
+}

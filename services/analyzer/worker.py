@@ -1,0 +1,70 @@
+"""Takes hints, claims analyses, and runs them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+
+from services.analyzer.analysis import Analysis
+from shared.events.answering import service_key
+from shared.events.claims import Busy, Claim, Claims, LeaseLost
+from shared.events.contract import Actor
+from shared.events.store import UNAVAILABLE, EventStore
+from shared.ops.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_INTERRUPTIONS: tuple[type[BaseException], ...] = (LeaseLost, *UNAVAILABLE)
+
+
+class Analyzer:
+    """One per process. An analysis that is cut short goes on from what is recorded, here or in another process."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, claims: Claims, settings: Settings) -> None:
+        self._store, self._pool, self._claims, self._settings = store, pool, claims, settings
+        self._actor = Actor(kind="service", key=service_key("analyzer"))
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def work(self, hint: bytes, acknowledge: Callable[[], Awaitable[None]]) -> float | None:
+        """See ``shared.events.serving.Work``."""
+        try:
+            claim = await self._claims.take(str(json.loads(hint)["chunk"]))
+        except Busy:
+            return 0.2
+        except (ValueError, KeyError, TypeError):
+            log.warning("a hint that is none", size=len(hint))
+            claim = None
+        except UNAVAILABLE as error:
+            log.warning("claim not possible now", error=type(error).__name__)
+            return 2.0
+        await acknowledge()
+        if claim is not None:
+            task = asyncio.create_task(self._run(claim))
+            self._running.add(task)
+            await asyncio.wait({task})
+            self._running.discard(task)
+        return None
+
+    def drain(self) -> None:
+        """Lets go of what is under way: what is not recorded yet is counted again by whoever goes on."""
+        self._claims.draining.set()
+        for task in self._running:
+            task.cancel()
+
+    async def _run(self, claim: Claim) -> None:
+        with structlog.contextvars.bound_contextvars(analysis=claim.work.task, attempt=claim.attempt):
+            try:
+                async with claim:
+                    try:
+                        await Analysis(self._store, self._pool, self._settings, self._actor, claim).run()
+                    except asyncio.CancelledError:
+                        await claim.release(())
+                        raise
+            except _INTERRUPTIONS as error:
+                log.warning("analysis interrupted", error=type(error).__name__)
+            except asyncio.CancelledError:
+                log.info("analysis released")
+            else:
+                log.info("analysis ended")

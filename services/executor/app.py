@@ -1,0 +1,33 @@
+"""Wiring of the executor: hints from NATS, a few chunks at once, a graceful end."""
+
+from services.executor.worker import Executor
+from shared.events import schema, topology
+from shared.events.answering import service_key
+from shared.events.claims import Claims
+from shared.events.database import open_pool
+from shared.events.serving import serve
+from shared.events.store import EventStore
+from shared.ops import bus
+from shared.ops.health import OpsServer
+from shared.ops.process import Stop
+from shared.ops.settings import Settings
+
+
+async def main(settings: Settings, stop: Stop) -> None:
+    pool = await open_pool(settings, application="executor")
+    await schema.check(pool)
+    async with EventStore(pool) as store:
+        client = await bus.connect(settings, "executor")
+        claims = Claims(store, pool, settings, service_key("executor"))
+        executor = Executor(store, pool, claims, settings)
+        hints = bus.Hints(client, topology.durable(topology.EXECUTOR))
+
+        async def database() -> None:
+            await pool.fetchval("SELECT 1", timeout=3)
+
+        checks = {"database": database, "nats": bus.connected(client), "hints": hints.check}
+        async with OpsServer(settings, "executor", checks):
+            await serve(hints, executor.work, settings.chunks_per_worker, stop, executor.drain)
+        await executor.close()
+        await client.close()
+    await pool.close()

@@ -1,0 +1,189 @@
+"""A chunk in hand, with both sides open and the look-ups that its phase needs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from shared.confluence.cloud import CloudSite
+from shared.confluence.site import Account, SiteSpace
+from shared.confluence.source import Source
+from shared.confluence.spacekey import site_key
+from shared.events.catalog.plan import PlanSaved
+from shared.events.catalog.work import ACCOUNTS, BY_DEPTH, Entity, Kind, Outcome, Phase
+from shared.events.claims import Claim
+from shared.events.reasons import Reason
+from shared.ops.settings import Settings
+
+
+class Draining(Exception):
+    """The process is shutting down: let go of the chunk between two entities."""
+
+
+class SpaceGone(Exception):
+    """The space of the task is not on the site (any more), or not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the inventory. ``ordinal`` orders the work; see ``shared.confluence.model.Item`` for the rest."""
+
+    kind: Kind
+    id: str
+    ordinal: int = 0
+    version: int = 0
+    parent: str | None = None
+    container: str | None = None
+    depth: int = 0
+    position: int | None = None
+    size: int | None = None
+    has_file: bool = True
+    dangling: bool = False
+    homepage: bool = False
+    along: bool = False
+
+    def ended(self, outcome: Outcome, reason: Reason | None = None, **more: Any) -> Entity:
+        return Entity(kind=self.kind, id=self.id, outcome=outcome, reason=reason, version=self.version, **more)
+
+    def migrated(self, target: str | None = None, reason: Reason | None = None, **more: Any) -> Entity:
+        return self.ended(Outcome.MIGRATED, reason, target=target, **more)
+
+    def skipped(self, reason: Reason) -> Entity:
+        return self.ended(Outcome.SKIPPED, reason)
+
+    def failed(self, reason: Reason) -> Entity:
+        return self.ended(Outcome.FAILED, reason)
+
+
+_COLUMNS = "kind, id, ordinal, version, parent, container, depth, position, size, has_file, dangling, homepage, along"
+
+
+async def rows_of(pool: asyncpg.Pool, claim: Claim, epoch: int | None, kind: Kind | None = None) -> list[Row]:
+    """See ``Job.rows``. ``epoch``: the valid one of the task's inventory. At most a chunk's worth of rows."""
+    work = claim.work
+    wanted = kind or ACCOUNTS.get(work.phase)
+    records = await pool.fetch(
+        f"SELECT {_COLUMNS} FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3"
+        " AND ($4::int IS NULL OR depth = $4) AND ($7 OR ordinal BETWEEN $5 AND $6) ORDER BY ordinal",
+        work.task,
+        epoch,
+        wanted.value if wanted else None,
+        work.depth if work.phase in BY_DEPTH else None,
+        work.first,
+        work.last,
+        work.phase is Phase.SPACE,
+    )
+    rows = [Row(**{**dict(r), "kind": Kind(r["kind"])}) for r in records]
+    return [row for row in rows if (row.kind, row.id) not in claim.recorded]
+
+
+@dataclass(slots=True)
+class Job:
+    """Everything a phase needs. ``me``: the migrator's account. ``taken``: ids on the site adopted by this chunk."""
+
+    claim: Claim
+    pool: asyncpg.Pool
+    settings: Settings
+    saved: PlanSaved
+    space_id: str | None  # at the source
+    marker: str | None
+    epoch: int | None  # of the task's inventory
+    source: Source
+    site: CloudSite
+    me: Account
+    bases: tuple[str, ...]  # addresses under which the source's own links are written
+    taken: set[str] = field(default_factory=set)
+    _space: SiteSpace | None = None
+    _source_key: str | None = None
+
+    @property
+    def site_id(self) -> str:
+        return self.saved.site
+
+    @property
+    def source_id(self) -> str:
+        return self.saved.source
+
+    async def rows(self, kind: Kind | None = None) -> list[Row]:
+        """The chunk's inventory rows (of the phase's own kind, unless named) that have no outcome yet, in order."""
+        return await rows_of(self.pool, self.claim, self.epoch, kind)
+
+    # -- who is what on the site ---------------------------------------------------------------------------------
+
+    async def target(self, kind: Kind, id: str) -> str | None:
+        """The id on the site of what has moved."""
+        value = await self.pool.fetchval(
+            "SELECT target FROM work.id_map WHERE site = $1 AND source = $2 AND kind = $3 AND id = $4",
+            self.site_id,
+            self.source_id,
+            kind.value,
+            id,
+        )
+        return None if value is None else str(value)
+
+    async def content_target(self, id: str) -> tuple[Kind, str] | None:
+        """Kind and id on the site of a page, blog post or attachment of the source."""
+        row = await self.pool.fetchrow(
+            "SELECT kind, target FROM work.id_map WHERE site = $1 AND source = $2 AND id = $3"
+            " AND kind IN ('page', 'blogpost', 'attachment')",
+            self.site_id,
+            self.source_id,
+            id,
+        )
+        return None if row is None else (Kind(row["kind"]), str(row["target"]))
+
+    async def is_mapped(self, target: str) -> bool:
+        """Whether this id of the site already stands for an entity of the source."""
+        return target in self.taken or bool(
+            await self.pool.fetchval(
+                "SELECT true FROM work.id_map WHERE site = $1 AND target = $2 LIMIT 1", self.site_id, target
+            )
+        )
+
+    async def person_key(self, id: str) -> str | None:
+        """Our key for a person of the source, by the source's id."""
+        value = await self.pool.fetchval(
+            "SELECT key FROM people.person WHERE source = $1 AND id = $2", self.source_id, id
+        )
+        return None if value is None else str(value)
+
+    async def account(self, id: str) -> str | None:
+        """The account on the site of a person of the source, by the source's id."""
+        value = await self.pool.fetchval(
+            "SELECT a.account_id FROM people.person p JOIN people.account a ON a.person = p.key AND a.site = $3"
+            " WHERE p.source = $1 AND p.id = $2",
+            self.source_id,
+            id,
+            self.site_id,
+        )
+        return None if value is None else str(value)
+
+    async def group(self, name: str) -> str | None:
+        """The group's id on the site, by its name at the source."""
+        value = await self.pool.fetchval(
+            "SELECT s.group_id FROM people.source_group g JOIN people.site_group s ON s.source_group = g.key"
+            " AND s.site = $3 WHERE g.source = $1 AND g.name = $2",
+            self.source_id,
+            name,
+            self.site_id,
+        )
+        return None if value is None else str(value)
+
+    # -- the space -----------------------------------------------------------------------------------------------
+
+    async def source_key(self) -> str:
+        if self._source_key is None:
+            assert self.space_id is not None
+            self._source_key = (await self.source.space(self.space_id)).key
+        return self._source_key
+
+    async def space(self) -> SiteSpace:
+        """The task's space on the site. Raises SpaceGone when it is not there."""
+        if self._space is None:
+            assert self.space_id is not None
+            target = await self.target(Kind.SPACE, self.space_id)
+            found = await self.site.find_space(site_key(await self.source_key()))
+            if found is None or found.id != target:
+                raise SpaceGone
+            self._space = found
+        return self._space

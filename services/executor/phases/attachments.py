@@ -1,0 +1,92 @@
+"""Attachments: streamed from source to site, their SHA-256 taken on the way."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+
+from services.executor.entities import work_through
+from services.executor.job import Job, Row
+from shared.confluence.model import Attachment
+from shared.confluence.site import NameTaken, SiteAttachment
+from shared.events.catalog.work import Entity, Kind
+from shared.events.reasons import Reason
+
+
+class _Hashing:
+    """Passes chunks on and keeps their digest and size."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks, self._sha, self.size = chunks, hashlib.sha256(), 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._run()
+
+    async def _run(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self._sha.update(chunk)
+            self.size += len(chunk)
+            yield chunk
+
+    @property
+    def digest(self) -> str:
+        return self._sha.hexdigest()
+
+
+async def move(job: Job) -> None:
+    async def handle(row: Row, look: bool) -> Entity:
+        if not row.has_file:
+            return row.skipped(Reason.FILE_MISSING)
+        container = await job.content_target(row.container or "")
+        if container is None:
+            return row.skipped(Reason.PARENT_NOT_MOVED)
+        kind, target = container
+        if kind is Kind.ATTACHMENT:
+            return row.skipped(Reason.NO_CLOUD_COUNTERPART)
+        attachment = await job.source.attachment(row.id)
+        if look and (found := await _adoptable(job, kind, target, attachment)):
+            job.taken.add(found.id)
+            return row.migrated(found.id, target_version=found.version, digest=await _digest(job, row.id), adopted=True)
+        for n in range(1, 50):
+            name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
+            async with job.source.open_attachment(row.id) as chunks:
+                hashing = _Hashing(chunks)
+                try:
+                    made = await job.site.create_attachment(
+                        target, name, attachment.media_type, aiter(hashing), None, comment=attachment.comment
+                    )
+                except NameTaken:
+                    continue
+            return row.migrated(
+                made.id,
+                Reason.TITLE_CLASH if n > 1 else None,
+                target_version=made.version,
+                digest=hashing.digest,
+            )
+        return row.failed(Reason.TITLE_CLASH)
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+def _renamed(filename: str, n: int) -> str:
+    path = PurePosixPath(filename)
+    return f"{path.stem} ({n}){path.suffix}"
+
+
+async def _adoptable(job: Job, kind: Kind, container: str, attachment: Attachment) -> SiteAttachment | None:
+    """A file of this name on the container that the migrator put there and that stands for nothing else."""
+    async for found in job.site.attachments("page" if kind is Kind.PAGE else "blogpost", container):
+        if (
+            found.filename == attachment.filename
+            and found.author in (None, job.me.account_id)
+            and not await job.is_mapped(found.id)
+        ):
+            return found
+    return None
+
+
+async def _digest(job: Job, id: str) -> str:
+    async with job.source.open_attachment(id) as chunks:
+        hashing = _Hashing(chunks)
+        async for _ in hashing:
+            pass
+    return hashing.digest

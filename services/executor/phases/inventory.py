@@ -1,0 +1,228 @@
+"""Inventory: what a task is about, written down once before anything is moved.
+
+The rows are truth beside the log. The chunk's end carries their counts and a digest over them; an inventory that another
+epoch wrote half is never looked at.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+
+from services.executor.job import Job
+from shared.confluence.model import Item
+from shared.events.catalog.chunk import InventoryResult
+from shared.events.catalog.work import Kind, KindCount
+from shared.events.types import derived_id, new_id
+
+_BATCH = 1000
+_COLUMNS = (
+    "kind",
+    "id",
+    "version",
+    "parent",
+    "container",
+    "depth",
+    "position",
+    "size",
+    "has_file",
+    "dangling",
+    "homepage",
+    "along",
+)
+_DEFAULTS: dict[str, Any] = {
+    "version": 0,
+    "depth": 0,
+    "has_file": True,
+    "dangling": False,
+    "homepage": False,
+    "along": False,
+}
+_INSERT = (
+    f"INSERT INTO work.inventory (task, epoch, ordinal, {', '.join(_COLUMNS)})"
+    f" VALUES ($1, $2, $3, {', '.join(f'${n + 4}' for n in range(len(_COLUMNS)))}) ON CONFLICT DO NOTHING"
+)
+
+
+class _Writer:
+    """Collects rows and writes them in batches, each with the next ordinal."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._rows: list[tuple[Any, ...]] = []
+        self.ordinal = 0
+
+    async def add(self, kind: Kind, id: str, **more: Any) -> None:
+        values = {**_DEFAULTS, **more, "kind": kind.value, "id": id}
+        work = self._job.claim.work
+        self._rows.append((work.task, self._job.claim.epoch, self.ordinal, *(values.get(c) for c in _COLUMNS)))
+        self.ordinal += 1
+        if len(self._rows) >= _BATCH:
+            await self.flush()
+
+    async def flush(self) -> None:
+        if self._rows:
+            await self._job.pool.executemany(_INSERT, self._rows)
+            self._job.claim.progress["done"] = self.ordinal
+            self._rows = []
+
+
+async def take(job: Job, kind: str) -> None:
+    """Takes the inventory of the job's task (users, groups or a space) and ends the chunk."""
+    writer = _Writer(job)
+    if kind == "users":
+        await _users(job, writer)
+    elif kind == "groups":
+        await _groups(job, writer)
+    else:
+        await _space(job, writer)
+    await writer.flush()
+    await job.claim.end((), inventory=await _result(job))
+
+
+async def _users(job: Job, writer: _Writer) -> None:
+    """Everybody, or those whom the chosen spaces name; people whom only the content names come along."""
+    chosen: set[str] = set()
+    if job.saved.users == "all":
+        async for key in _keys(job):
+            chosen.add(key)
+            await writer.add(Kind.USER, key)
+    for space in job.saved.spaces:
+        async for person in job.source.related_people(space):
+            key = await _person_key(job, person)
+            if key not in chosen:
+                chosen.add(key)
+                await writer.add(Kind.USER, key, along=job.saved.users != "related")
+
+
+async def _keys(job: Job) -> AsyncIterator[str]:
+    after = ""
+    while True:
+        rows = await job.pool.fetch(
+            "SELECT key FROM people.person WHERE source = $1 AND key > $2 ORDER BY key LIMIT 1000", job.source_id, after
+        )
+        for row in rows:
+            yield row["key"]
+        if not rows:
+            return
+        after = rows[-1]["key"]
+
+
+async def _person_key(job: Job, id: str) -> str:
+    """Our key for someone the content names, also for one whom the list of people does not have."""
+    if (key := await job.person_key(id)) is not None:
+        return key
+    person = await job.source.person(id)
+    await job.pool.execute(
+        "INSERT INTO people.person (key, source, id, username, display_name, email, active, address)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, 'unknown') ON CONFLICT (source, id) DO NOTHING",
+        new_id(),
+        job.source_id,
+        id,
+        person.username if person else None,
+        person.display_name if person else None,
+        None,
+        person.active if person else None,
+    )
+    key = await job.person_key(id)
+    assert key is not None
+    return key
+
+
+async def _groups(job: Job, writer: _Writer) -> None:
+    async for group in job.source.groups():
+        key = await _group_key(job, group.name)
+        await writer.add(Kind.GROUP, key)
+        async for member in job.source.members(group.name):
+            person = await _person_key(job, member)
+            await writer.add(Kind.MEMBERSHIP, derived_id(key, person), parent=key, container=person)
+
+
+async def _group_key(job: Job, name: str) -> str:
+    await job.pool.execute(
+        "INSERT INTO people.source_group VALUES ($1, $2, $3) ON CONFLICT (source, name) DO NOTHING",
+        new_id(),
+        job.source_id,
+        name,
+    )
+    return str(
+        await job.pool.fetchval(
+            "SELECT key FROM people.source_group WHERE source = $1 AND name = $2", job.source_id, name
+        )
+    )
+
+
+async def _space(job: Job, writer: _Writer) -> None:
+    assert job.space_id is not None
+    await writer.add(Kind.SPACE, job.space_id)
+    async for item in job.source.items(job.space_id):
+        await _item(writer, item)
+    await writer.flush()
+    await _orders(job, writer)
+    viewing_first = sorted(
+        [p async for p in job.source.permissions(job.space_id)], key=lambda p: (p.operation != "VIEWSPACE", p.id)
+    )
+    for permission in viewing_first:
+        await writer.add(Kind.PERMISSION, permission.id)
+
+
+async def _item(writer: _Writer, item: Item) -> None:
+    kind = Kind(item.kind)
+    await writer.add(
+        kind,
+        item.id,
+        version=item.version,
+        parent=item.parent,
+        container=item.container,
+        depth=item.depth,
+        position=item.position,
+        size=item.size,
+        has_file=item.has_file,
+        dangling=item.dangling,
+        homepage=item.homepage,
+    )
+    if kind in (Kind.PAGE, Kind.BLOGPOST):
+        await writer.add(Kind.BODY, item.id, version=item.version, parent=kind.value)
+        if item.labels:
+            await writer.add(Kind.LABEL, item.id, parent=kind.value)
+        if item.restrictions:
+            await writer.add(Kind.RESTRICTION, item.id, parent=kind.value)
+
+
+async def _orders(job: Job, writer: _Writer) -> None:
+    """One row for each set of siblings that has an order: parents with several children, and the top of the tree."""
+    work = job.claim.work
+    parents = await job.pool.fetch(
+        "SELECT parent FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'page' AND NOT homepage"
+        " GROUP BY parent HAVING count(*) > 1 ORDER BY parent NULLS FIRST",
+        work.task,
+        job.claim.epoch,
+    )
+    for row in parents:
+        await writer.add(Kind.ORDER, row["parent"] or job.space_id or "", parent=row["parent"])
+
+
+async def _result(job: Job) -> InventoryResult:
+    """Counts by kind and the digest over all rows, in the order of their ordinals, read back from the database."""
+    counts: Counter[Kind] = Counter()
+    digest, after = hashlib.sha256(), -1
+    work = job.claim.work
+    while True:
+        rows: Sequence[asyncpg.Record] = await job.pool.fetch(
+            f"SELECT ordinal, {', '.join(_COLUMNS)} FROM work.inventory WHERE task = $1 AND epoch = $2 AND ordinal > $3"
+            " ORDER BY ordinal LIMIT 5000",
+            work.task,
+            job.claim.epoch,
+            after,
+        )
+        for row in rows:
+            counts[Kind(row["kind"])] += 1
+            digest.update(("\x1f".join("" if v is None else str(v) for v in row) + "\n").encode())
+        if not rows:
+            break
+        after = rows[-1]["ordinal"]
+    return InventoryResult(
+        counts=tuple(KindCount(kind=k, count=n) for k, n in sorted(counts.items())), digest=digest.hexdigest()
+    )

@@ -1,0 +1,115 @@
+"""The last phase: the space gets its permissions and its own description. Until here only the migrator sees it."""
+
+from services.executor.entities import work_through
+from services.executor.job import Job, Row
+from shared.confluence.model import Permission
+from shared.confluence.spacekey import site_key
+from shared.events.catalog.work import Entity
+from shared.events.reasons import GENERIC_GROUPS, Reason
+
+# Space permission of an export or JSON-RPC → operation and target of Cloud's v1 permission. What is not here has no
+# counterpart on Cloud.
+OPERATIONS: dict[str, tuple[str, str]] = {
+    "VIEWSPACE": ("read", "space"),
+    "REMOVEOWNCONTENT": ("delete", "space"),
+    "EDITSPACE": ("create", "page"),
+    "REMOVEPAGE": ("delete", "page"),
+    "EDITBLOG": ("create", "blogpost"),
+    "REMOVEBLOG": ("delete", "blogpost"),
+    "CREATEATTACHMENT": ("create", "attachment"),
+    "REMOVEATTACHMENT": ("delete", "attachment"),
+    "COMMENT": ("create", "comment"),
+    "REMOVECOMMENT": ("delete", "comment"),
+    "SETPAGEPERMISSIONS": ("restrict_content", "space"),
+    "EXPORTSPACE": ("export", "space"),
+    "SETSPACEPERMISSIONS": ("administer", "space"),
+}
+
+
+async def open_space(job: Job) -> None:
+    assert job.space_id is not None
+    mode = await job.site.role_mode()
+    closed = await job.pool.fetchval(
+        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction' AND outcome = 'failed' LIMIT 1",
+        job.claim.work.task,
+    )
+    wanted: dict[str, Permission] = {}
+    rows = await job.rows()
+    if rows:
+        ids = {row.id for row in rows}
+        async for permission in job.source.permissions(job.space_id):
+            if permission.id in ids:
+                wanted[permission.id] = permission
+    access: list[str] = []
+    viewers: set[tuple[str, str]] = set()
+    key = site_key(await job.source_key())
+
+    async def handle(row: Row, look: bool) -> Entity:
+        if closed:
+            return row.skipped(Reason.KEPT_PRIVATE)
+        if mode == "roles":
+            return row.skipped(Reason.ROLES_SITE)
+        permission = wanted.get(row.id)
+        if permission is None:
+            return row.skipped(Reason.GONE_AT_SOURCE)
+        operation = OPERATIONS.get(permission.operation)
+        if operation is None:
+            return row.skipped(Reason.NO_CLOUD_COUNTERPART)
+        subject = await _subject(job, permission, access)
+        if isinstance(subject, Reason):
+            return row.skipped(subject)
+        if operation != ("read", "space") and subject not in viewers:
+            # Cloud wants viewing first; at the source it stands among the subject's own permissions, or does not.
+            if not any(
+                p.operation == "VIEWSPACE"
+                and (p.subject_kind, p.subject) == (permission.subject_kind, permission.subject)
+                for p in wanted.values()
+            ) and not await _views(job, subject):
+                return row.skipped(Reason.NO_CLOUD_COUNTERPART)
+            viewers.add(subject)
+        kind, identifier = subject
+        await job.site.add_space_permission(key, "user" if kind == "user" else "group", identifier, *operation)
+        if operation == ("read", "space"):
+            viewers.add(subject)
+        return row.migrated()
+
+    done = await work_through(job, rows, handle)
+    if job.claim.purpose == "work" and job.claim.work.first == await _first(job):
+        space, source = await job.space(), await job.source.space(job.space_id)
+        if space.description != source.description and not closed:
+            await job.site.update_space(key, source.name[:200] or key, source.description)
+    await job.claim.end(done)
+
+
+async def _first(job: Job) -> int:
+    """The ordinal at which the phase's first chunk begins; that chunk also writes the space's own description."""
+    return int(
+        await job.pool.fetchval(
+            "SELECT min(first_ordinal) FROM work.chunk WHERE task = $1 AND phase = 'opening'", job.claim.work.task
+        )
+    )
+
+
+async def _views(job: Job, subject: tuple[str, str]) -> bool:
+    """Whether the subject may view the space on the site already."""
+    async for permission in job.site.space_permissions((await job.space()).id):
+        if (permission.operation, permission.target) == ("read", "space") and permission.principal == subject[1]:
+            return True
+    return False
+
+
+async def _subject(job: Job, permission: Permission, access: list[str]) -> tuple[str, str] | Reason:
+    if permission.subject_kind == "anonymous":
+        return "user", "anonymous"
+    if permission.subject_kind == "logged_in":
+        if not access:
+            access.extend(g.id for g in await job.site.access_groups())
+        return ("group", access[0]) if access else Reason.PRINCIPAL_NOT_ON_SITE
+    assert permission.subject is not None
+    if permission.subject_kind == "person":
+        account = await job.account(permission.subject)
+        return ("user", account) if account else Reason.PRINCIPAL_NOT_ON_SITE
+    if permission.subject in GENERIC_GROUPS:
+        return Reason.GENERIC_GROUP
+    group = await job.group(permission.subject)
+    return ("group", group) if group else Reason.PRINCIPAL_NOT_ON_SITE

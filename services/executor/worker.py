@@ -1,0 +1,207 @@
+"""Takes hints, claims chunks, and runs them, a few at a time."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+
+from services.executor.entities import reason_of
+from services.executor.gate import CLAIM, SiteGate
+from services.executor.job import Draining, Job, SpaceGone, rows_of
+from services.executor.phases import (
+    attachments,
+    comments,
+    details,
+    inventory,
+    opening,
+    pages,
+    people,
+    space,
+    verification,
+)
+from shared.confluence.cloud import CloudSite
+from shared.confluence.peers import open_site, open_source
+from shared.confluence.site import Account, OutcomeUnknown, SiteError, SiteUnavailable, Throttled, WritesForbidden
+from shared.confluence.source import Source, SourceError, SourceUnreachable
+from shared.events.catalog.plan import PlanSaved
+from shared.events.catalog.work import Outcome, Phase
+from shared.events.claims import Busy, Claim, Claims, LeaseLost
+from shared.events.reasons import Reason
+from shared.events.store import UNAVAILABLE, EventStore
+from shared.ops.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PHASES: dict[Phase, Callable[[Job], Awaitable[None]]] = {
+    Phase.USER: people.users,
+    Phase.GROUP: people.groups,
+    Phase.MEMBERSHIP: people.memberships,
+    Phase.SPACE: space.create,
+    Phase.PAGE: pages.pages,
+    Phase.BLOGPOST: pages.blogposts,
+    Phase.ATTACHMENT: attachments.move,
+    Phase.BODY: pages.second_pass,
+    Phase.COMMENT: comments.move,
+    Phase.LABEL: details.labels,
+    Phase.ORDER: details.order,
+    Phase.RESTRICTION: details.restrictions,
+    Phase.VERIFICATION: verification.verify,
+    Phase.OPENING: opening.open_space,
+}
+
+
+class Executor:
+    """One per process. ``work`` runs one hint to its end; sources and sites stay open between chunks."""
+
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, claims: Claims, settings: Settings) -> None:
+        self._store, self._pool, self._claims, self._settings = store, pool, claims, settings
+        self._sources: dict[str, Source] = {}
+        self._sites: dict[str, tuple[CloudSite, Account]] = {}
+        self._plans: dict[str, PlanSaved] = {}
+        self._bases: dict[str, tuple[str, ...]] = {}
+        self._opening = asyncio.Lock()
+
+    async def work(self, hint: bytes, acknowledge: Callable[[], Awaitable[None]]) -> float | None:
+        """Works on the hinted chunk. Returns seconds after which the hint is worth a second look, or None.
+
+        The hint is acknowledged once the claim is in the log (or there is nothing to claim): from then on the lease, not
+        the message, says who works.
+        """
+        try:
+            claim = await self._claims.take(str(json.loads(hint)["chunk"]))
+        except Busy:
+            return 0.2
+        except (ValueError, KeyError, TypeError):
+            log.warning("a hint that is none", size=len(hint))
+            claim = None
+        except UNAVAILABLE as error:
+            log.warning("claim not possible now", error=type(error).__name__)
+            return 2.0
+        if claim is None:
+            await acknowledge()
+            return None
+        acknowledged = asyncio.ensure_future(acknowledge())
+        await self._run(claim)
+        await acknowledged
+        return None
+
+    def drain(self) -> None:
+        """Lets go of the chunks under way, each between two entities."""
+        self._claims.draining.set()
+
+    async def _run(self, claim: Claim) -> None:
+        CLAIM.set(claim)
+        work, started = claim.work, time.monotonic()
+        context = structlog.contextvars.bound_contextvars(
+            plan=work.plan, chunk=work.chunk, phase=work.phase.value, attempt=claim.attempt, epoch=claim.epoch
+        )
+        with context:
+            try:
+                async with claim:
+                    await self._guarded(claim)
+            except Draining:
+                log.info("chunk released")
+            except (LeaseLost, WritesForbidden):
+                log.warning("chunk given up: the lease is over")
+            except UNAVAILABLE as error:
+                log.warning("chunk interrupted", error=type(error).__name__, detail=str(error))
+            else:
+                log.info("chunk ended", seconds=round(time.monotonic() - started, 3), purpose=claim.purpose)
+
+    async def _guarded(self, claim: Claim) -> None:
+        """Runs the phase. What keeps a whole chunk from being done at all is recorded for each of its entities."""
+        waited = 0.0
+        while True:
+            try:
+                job = await self._job(claim)
+                if claim.work.phase is Phase.INVENTORY:
+                    await inventory.take(job, await self._kind(claim))
+                else:
+                    await PHASES[claim.work.phase](job)
+                return
+            except (Draining, LeaseLost, WritesForbidden):
+                raise
+            except (Throttled, OutcomeUnknown, SiteUnavailable, SourceUnreachable) as error:
+                # Outside the loop over entities only reads happen, so waiting and beginning again is safe.
+                if waited > self._settings.patience:
+                    await self._give_up(claim, error)
+                    return
+                pause = min(0.5 + waited, 15.0)
+                waited += pause
+                await asyncio.sleep(pause)
+                if claim.draining:
+                    await claim.release(())
+                    raise Draining from error
+            except (SourceError, SiteError, SpaceGone, LookupError) as error:
+                log.warning("chunk not possible", error=type(error).__name__, detail=str(error))
+                await self._give_up(claim, error)
+                return
+
+    async def _give_up(self, claim: Claim, error: Exception) -> None:
+        reason = reason_of(error)
+        row = await self._pool.fetchrow(
+            "SELECT p.source, p.site, t.inventory_epoch FROM work.task t JOIN work.plan p USING (plan) WHERE t.task = $1",
+            claim.work.task,
+        )
+        if claim.work.phase in (Phase.INVENTORY, Phase.VERIFICATION) or row is None:
+            await claim.end((), fatal=reason)
+            return
+        rows = await rows_of(self._pool, claim, row["inventory_epoch"])
+        outcome = Outcome.FAILED if claim.purpose == "work" else Outcome.SKIPPED
+        why = reason if claim.purpose == "work" else Reason.PLAN_STOPPED
+        await claim.end([r.ended(outcome, why) for r in rows])
+
+    async def _kind(self, claim: Claim) -> str:
+        return str(await self._pool.fetchval("SELECT kind FROM work.task WHERE task = $1", claim.work.task))
+
+    async def _plan(self, plan: str) -> PlanSaved:
+        if plan not in self._plans:
+            saved = (await self._store.read_stream(f"plan-{plan}"))[0].event
+            assert isinstance(saved, PlanSaved)
+            self._plans[plan] = saved
+        return self._plans[plan]
+
+    async def _job(self, claim: Claim) -> Job:
+        work = claim.work
+        saved = await self._plan(work.plan or "")
+        task = await self._pool.fetchrow(
+            "SELECT space, marker, inventory_epoch FROM work.task WHERE task = $1", work.task
+        )
+        if task is None:
+            raise LookupError("a chunk without a task")
+        async with self._opening:
+            if saved.source not in self._sources:
+                source = await open_source(self._pool, self._settings, saved.source)
+                info = await source.info()
+                location = await self._pool.fetchval("SELECT location FROM people.source WHERE id = $1", saved.source)
+                self._bases[saved.source] = tuple(
+                    dict.fromkeys(b.rstrip("/") for b in (info.base_url, location) if b and "://" in b)
+                )
+                self._sources[saved.source] = source
+            if saved.site not in self._sites:
+                gate = SiteGate(saved.site, self._pool, self._settings)
+                site = await open_site(self._pool, self._settings, saved.site, gate)
+                self._sites[saved.site] = (site, await site.whoami())
+        site, me = self._sites[saved.site]
+        return Job(
+            claim=claim,
+            pool=self._pool,
+            settings=self._settings,
+            saved=saved,
+            space_id=task["space"],
+            marker=task["marker"],
+            epoch=task["inventory_epoch"],
+            source=self._sources[saved.source],
+            site=site,
+            me=me,
+            bases=self._bases[saved.source],
+        )
+
+    async def close(self) -> None:
+        for source in self._sources.values():
+            await source.close()
+        for site, _ in self._sites.values():
+            await site.aclose()

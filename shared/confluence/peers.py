@@ -1,0 +1,61 @@
+"""Opens the two sides of a move from what is registered: address, kind and credential by id."""
+
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from shared.confluence.cloud import CloudSite
+from shared.confluence.cloud.gate import Gate
+from shared.confluence.export import open_export
+from shared.confluence.rest import RestSource
+from shared.confluence.source import Source, SourceUnsupported
+from shared.ops import vault
+from shared.ops.settings import Settings
+
+
+async def _credential(pool: asyncpg.Pool, settings: Settings, secret: str | None) -> dict[str, Any]:
+    if secret is None:
+        return {}
+    key = vault.read_key(settings.secret_key_file) if settings.secret_key_file else None
+    async with pool.acquire() as connection:
+        return await vault.open_secret(connection, key, secret)
+
+
+async def open_source(pool: asyncpg.Pool, settings: Settings, source: str) -> Source:
+    """The source of this id. Raises SourceError, VaultError, LookupError."""
+    row = await pool.fetchrow("SELECT kind, location, secret, export FROM people.source WHERE id = $1", source)
+    if row is None:
+        raise LookupError(f"no source {source}")
+    if row["kind"] == "rest":
+        credential = await _credential(pool, settings, row["secret"])
+        return RestSource(
+            row["location"],
+            token=credential.get("token"),
+            username=credential.get("username"),
+            password=credential.get("password"),
+            timeout=settings.request_timeout,
+        )
+    if row["export"] is None:
+        raise SourceUnsupported(
+            "The export has not been taken in yet. Analyze the source first: cloudward analyze SOURCE."
+        )
+    return open_export(Path(settings.export_store), row["export"])
+
+
+async def open_site(pool: asyncpg.Pool, settings: Settings, site: str, gate: Gate) -> CloudSite:
+    """The site of this id. Raises VaultError, LookupError."""
+    row = await pool.fetchrow("SELECT url, secret FROM people.site WHERE id = $1", site)
+    if row is None:
+        raise LookupError(f"no site {site}")
+    credential = await _credential(pool, settings, row["secret"])
+    return CloudSite(
+        row["url"],
+        email=credential.get("email"),
+        token=credential.get("token"),
+        timeout=settings.request_timeout,
+        gate=gate,
+        org_id=credential.get("org_id"),
+        org_key=credential.get("org_key"),
+        directory_id=credential.get("directory_id"),
+    )
