@@ -119,6 +119,7 @@ class Child:
         account: RunAs | None = None,
         death_signal: signal.Signals = signal.SIGTERM,
         pass_fds: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> "Child":
         """Starts ``argv``. ``death_signal`` is what the kernel sends it when this process dies, however it dies.
@@ -131,7 +132,7 @@ class Child:
         try:
             popen = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=target if stdout is None else stdout,
                 stderr=target,
                 env=dict(env) if env is not None else None,

@@ -102,11 +102,6 @@ DURABLES: Mapping[str, Durable] = {
 }
 
 
-def durable(name: str) -> Durable:
-    """The durable of this name."""
-    return next(d for d in DURABLES if d.name == name)
-
-
 async def upgrade(js: JetStreamContext, *, replicas: int = 1) -> list[str]:
     """Creates and updates all streams and durables; returns the names of those it created. Twice is harmless.
 

@@ -48,7 +48,7 @@ async def test_an_absent_server_is_named_after_the_patience() -> None:
 async def test_hints_wait_while_the_durable_is_missing_and_come_when_it_is_made(fresh: NatsServer) -> None:
     await fresh.restart(empty=True)
     executor, planner = await _connect(fresh, "executor"), await _connect(fresh, "planner")
-    hints = bus.Hints(executor, topology.DURABLES[0])
+    hints = bus.Hints(executor, topology.DURABLES[topology.EXECUTOR])
     began = time.monotonic()
     assert await hints.fetch(1, timeout=2) == []
     assert hints.refused
@@ -66,7 +66,7 @@ async def test_hints_wait_while_the_durable_is_missing_and_come_when_it_is_made(
 
 async def test_hints_go_on_after_the_server_was_killed(fresh: NatsServer) -> None:
     executor = await _connect(fresh, "executor")
-    hints = bus.Hints(executor, topology.DURABLES[0])
+    hints = bus.Hints(executor, topology.DURABLES[topology.EXECUTOR])
     assert await hints.fetch(1, timeout=0.2) == []
     await fresh.kill()  # type: ignore[attr-defined]
     assert await hints.fetch(1, timeout=0.2) == []

@@ -36,7 +36,7 @@ async def test_upgrade_creates_everything_and_twice_is_harmless(empty: NatsServe
     assert await topology.upgrade(js) == ["EVENTS", "WORK", "WORK.executor", "WORK.analyzer"]
     assert await topology.upgrade(js) == []
     assert await topology.missing(js) == []
-    for durable in topology.DURABLES:
+    for durable in topology.DURABLES.values():
         config = (await js.consumer_info(durable.stream, durable.name)).config
         assert (config.max_deliver, config.ack_wait, config.filter_subject) == (-1, 30.0, durable.subject)
     await client.close()
