@@ -27,7 +27,7 @@ async def main(settings: Settings, stop: Stop) -> None:
         client = await bus.connect(settings, "analyzer")
         claims = Claims(store, pool, settings, service_key("analyzer"))
         analyzer = Analyzer(store, pool, claims, settings)
-        hints = bus.Hints(client, topology.durable(topology.ANALYZER))
+        hints = bus.Hints(client, topology.DURABLES[topology.ANALYZER])
 
         async def database() -> None:
             await pool.fetchval("SELECT 1", timeout=3)

@@ -20,7 +20,7 @@ async def main(settings: Settings, stop: Stop) -> None:
         client = await bus.connect(settings, "executor")
         claims = Claims(store, pool, settings, service_key("executor"))
         executor = Executor(store, pool, claims, settings)
-        hints = bus.Hints(client, topology.durable(topology.EXECUTOR))
+        hints = bus.Hints(client, topology.DURABLES[topology.EXECUTOR])
 
         async def database() -> None:
             await pool.fetchval("SELECT 1", timeout=3)

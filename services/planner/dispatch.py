@@ -28,6 +28,7 @@ WITH open AS (
   LEFT JOIN work.plan p ON p.plan = k.plan
   LEFT JOIN work.task t ON t.task = k.task
   LEFT JOIN work.lease l ON l.chunk = k.chunk AND l.epoch = k.epoch AND k.state = 'claimed'
+  LEFT JOIN work.offer o ON o.chunk = k.chunk
   WHERE k.state <> 'ended' AND (k.plan IS NULL OR p.status = 'RUNNING')
 ), busy AS (
   SELECT site, count(*) AS n FROM open
