@@ -6,7 +6,7 @@ from typing import Literal
 
 from shared.confluence.cloud import parsing
 from shared.confluence.cloud.transport import Transport
-from shared.confluence.site import OutcomeUnknown, SiteComment, SiteContent, TitleTaken
+from shared.confluence.site import NotOnSite, OutcomeUnknown, SiteComment, SiteContent, TitleTaken
 
 PAGE = 250
 PAGE_WITH_BODIES = 25  # bodies reach 5 MB each: fewer at once keeps memory bounded
@@ -74,7 +74,10 @@ class Contents:
         message: str | None = None,
         representation: Representation = "storage",
     ) -> SiteContent:
-        """Replace a page's title and body (v2). ``version``: the one seen. A newer one there: ``VersionConflict``."""
+        """Replace a page's title and body (v2). ``version``: the one seen. A newer one there: ``VersionConflict``.
+
+        A page in the trash comes back by this.
+        """
         data = _update(page_id, title, body, version=version, message=message, representation=representation)
         if parent_id is not None:
             data["parentId"] = parent_id
@@ -155,12 +158,14 @@ class Contents:
     # Reading pages and blog posts
 
     async def content(self, kind: Kind, content_id: str, body: bool = False) -> SiteContent:
-        """One page or blog post (v2). Raises ``NotOnSite`` also where it may not be seen."""
+        """One page or blog post (v2). Raises ``NotOnSite`` also where it is in the trash or may not be seen."""
         answer = await self._site.read(
             f"read {kind}",
             f"/wiki/api/v2/{PLURAL[kind]}/{content_id}",
             {"body-format": "storage"} if body else None,
         )
+        if parsing.fields(answer).get("status") in ("trashed", "deleted"):
+            raise NotOnSite(f"read {kind}: it is in the trash", 404)
         return parsing.content(kind, answer)
 
     async def find_content(self, kind: Kind, space_id: str, title: str) -> list[SiteContent]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Literal
+from urllib.parse import quote
 
 from shared.confluence.cloud import parsing
 from shared.confluence.cloud.parsing import SitePermission
@@ -9,6 +10,7 @@ from shared.confluence.cloud.transport import Transport
 from shared.confluence.site import KeyTaken, NotOnSite, OutcomeUnknown, SiteError, SiteRefused, SiteSpace
 
 PAGE = 250  # the most a v2 list gives at once
+GONE = 410  # what a v1 operation answers where only its v2 twin is left
 
 RoleMode = Literal["classic", "transition", "roles"]
 _ROLE_MODES: dict[str, RoleMode] = {"PRE_ROLES": "classic", "ROLES_TRANSITION": "transition", "ROLES": "roles"}
@@ -56,17 +58,26 @@ class Spaces:
         return parsing.space(answer)
 
     async def find_space(self, key: str) -> SiteSpace | None:
-        """The visible space of this key, whatever the case of its letters (v2). Trashed or hidden: not found."""
+        """The visible space of this key, whatever the case of its letters. Trashed and hidden ones are not found.
+
+        The list (v2) may not know a space that has just been made, and knows the key in one spelling only. The space's
+        own address (v1) is asked then; where v1 is gone, the list decides.
+        """
         wanted = key.casefold()
-        variants = list(dict.fromkeys((key, key.upper(), key.lower())))
         async for data in self._site.each(
-            "find space",
-            "/wiki/api/v2/spaces",
-            {"keys": variants, "description-format": "plain", "limit": PAGE},
+            "find space", "/wiki/api/v2/spaces", {"keys": key, "description-format": "plain", "limit": PAGE}
         ):
             if str(data.get("key", "")).casefold() == wanted:
                 return parsing.space(data)
-        return None
+        try:
+            found = parsing.fields(await self._site.read("find space", f"/wiki/rest/api/space/{quote(key, safe='~')}"))
+            return await self.space(str(found["id"])) if found.get("id") else None
+        except NotOnSite:
+            return None
+        except SiteRefused as error:
+            if error.status == GONE:
+                return None
+            raise
 
     async def spaces(self) -> AsyncIterator[SiteSpace]:
         """Every space the account sees, by id (v2)."""
@@ -86,11 +97,11 @@ class Spaces:
             body["description"] = {"plain": {"value": description, "representation": "plain"}}
         if homepage_id is not None:
             body["homepage"] = {"id": homepage_id}
-        await self._site.write("update space", "PUT", f"/wiki/rest/api/space/{key}", body)
+        await self._site.write("update space", "PUT", f"/wiki/rest/api/space/{quote(key, safe='~')}", body)
 
     async def delete_space(self, key: str) -> str | None:
         """Start to delete a space for good (v1). The site goes on by itself; the answer is its long task's id."""
-        answer = await self._site.write("delete space", "DELETE", f"/wiki/rest/api/space/{key}")
+        answer = await self._site.write("delete space", "DELETE", f"/wiki/rest/api/space/{quote(key, safe='~')}")
         return parsing.text(parsing.fields(answer).get("id"))
 
     async def long_task_finished(self, task_id: str) -> bool:
@@ -118,7 +129,7 @@ class Spaces:
             await self._site.write(
                 "add space permission",
                 "POST",
-                f"/wiki/rest/api/space/{space_key}/permission",
+                f"/wiki/rest/api/space/{quote(space_key, safe='~')}/permission",
                 {
                     "subject": {"type": subject_type, "identifier": identifier},
                     "operation": {"key": operation_key, "target": target},

@@ -44,6 +44,7 @@ Json = Any  # what json.loads gives: the shape is checked where it is taken apar
 
 READ_ATTEMPTS = 4
 LONGEST_WAIT_IN_READ = 15.0  # seconds: a site that asks for more gets the worker's own pause instead
+CHUNK = 256 * 1024  # bytes handed to the socket at once: a body of megabytes would hold up the event loop
 SLOWEST_TRANSFER = 64 * 1024  # bytes per second: below that an upload counts as stuck
 
 _TAKEN = re.compile(r"already exist|already has|already in use|already used|same (?:title|name|file)", re.IGNORECASE)
@@ -262,19 +263,20 @@ class Transport:
         writing: bool,
         params: Params | None = None,
         json_body: object = None,
-        content: AsyncIterator[bytes] | None = None,
+        content: AsyncIterator[bytes] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         taken: type[SiteError] | None = None,
         time_limit: float | None = None,
         redirects: bool = False,
     ) -> httpx.Response:
+        sent = {"Accept": "application/json", **self._authorization, **(headers or {})}
+        if json_body is not None:
+            # Half a surrogate pair, which JSON of old sources can hold, cannot be sent in UTF-8.
+            encoded = json.dumps(json_body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+            sent |= {"Content-Type": "application/json", "Content-Length": str(len(encoded))}
+            content = encoded if len(encoded) <= CHUNK else _in_chunks(encoded)
         request = self._http.build_request(
-            method,
-            self.url + path,
-            params=_params(params),
-            json=json_body,
-            content=content,
-            headers={"Accept": "application/json", **self._authorization, **(headers or {})},
+            method, self.url + path, params=_params(params), content=content, headers=sent
         )
         async with self._gate.slot():
             if writing:
@@ -344,6 +346,11 @@ class Transport:
             said = f"{operation}: the answer is not JSON"
             kind = OutcomeUnknown if writing else SiteUnavailable
             raise kind(said, answer.status_code) from None
+
+
+async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), CHUNK):
+        yield body[at : at + CHUNK]
 
 
 def _wait_before_reading_again(error: Exception) -> bool | float:

@@ -1,5 +1,6 @@
 """Where the references of a body stand: one pass over its tokens, with the open elements on a stack."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,22 @@ from shared.confluence.storage.references import (
     UserRef,
 )
 from shared.confluence.storage.scanner import Attribute, Token, tokens, unescape
-from shared.confluence.storage.tables import PARAMETERS, ParameterKind
+from shared.confluence.storage.tables import PARAMETERS, QUERIES, QUERY_FIELDS, ParameterKind
 
 MACROS = frozenset({"ac:structured-macro", "ac:macro"})
 _PARAMETERS = frozenset({"ac:parameter", "ac:default-parameter"})
 _LINK_BODIES = frozenset({"ac:link-body", "ac:plain-text-link-body"})
 _ADDRESSES = {"a": "href", "area": "href", "img": "src", "iframe": "src", "ri:url": "ri:value"}
+
+# Conditions of CQL as a body holds them: quotes may be written as entities. Strings elsewhere are passed over whole.
+_FIELDS = "|".join(sorted((re.escape(name) for name in QUERY_FIELDS), key=len, reverse=True))
+_STRING = r"""&quot;(?:(?!&quot;).)*+&quot;|"[^"]*+"|'[^']*+'"""
+_CONDITION = re.compile(
+    rf"""{_STRING}|(?<![\w.])({_FIELDS})\s*+(?:!?=|(?:not\s++)?in\b)\s*+"""
+    rf"""(\((?:[^()]|\(\))*+\)|{_STRING}|[^\s()&,"']++)""",
+    re.IGNORECASE | re.DOTALL,
+)
+_VALUE = re.compile(r"""&quot;((?:(?!&quot;).)*+)&quot;|"([^"]*+)"|'([^']*+)'|([^\s(),"'&]++)""", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -155,8 +166,11 @@ class _Walk:
     def _parameter(self, token: Token, parent: _Open | None, end: int) -> None:
         if parent is None or parent.token.name not in MACROS:
             return
-        kind = PARAMETERS.get((parent.token.value("ac:name") or "", token.value("ac:name") or ""))
-        if kind is not None:
+        name = token.value("ac:name") or ""
+        kind = PARAMETERS.get((parent.token.value("ac:name") or "", name))
+        if name in QUERIES:
+            self._query(token.end, end)
+        elif kind is not None:
             self._pieces(kind, token.end, end)
         elif self.bases:
             start, stop = _trimmed(self.body, token.end, end)
@@ -165,6 +179,19 @@ class _Walk:
                 reference = urls.read(text, self.bases)
                 if reference is not None:
                     self.found.append(Occurrence(reference, TextPlace(start, stop)))
+
+    def _query(self, start: int, end: int) -> None:
+        for condition in _CONDITION.finditer(self.body, start, end):
+            if condition[1] is None or self.body.startswith("(", condition.end()):
+                continue  # a string, or currentUser() and its like
+            kind = QUERY_FIELDS[condition[1].lower()]
+            for value in _VALUE.finditer(self.body, condition.start(2), condition.end(2)):
+                group = next(number for number in (1, 2, 3, 4) if value.start(number) >= 0)
+                if self.body.startswith("(", value.end()):
+                    continue
+                reference = _named(kind, unescape(value[group]))
+                if reference is not None:
+                    self.found.append(Occurrence(reference, TextPlace(value.start(group), value.end(group))))
 
     def _pieces(self, kind: ParameterKind, start: int, end: int) -> None:
         if "<" in self.body[start:end]:  # CDATA or a comment

@@ -4,6 +4,24 @@ from typing import Literal
 
 ParameterKind = Literal["space", "spaces", "user", "users", "page", "content_id", "content_ids"]
 
+#: Parameters that hold a query in CQL, in whatever macro.
+QUERIES = frozenset({"cql", "cqlQuery"})
+
+#: Fields of CQL whose values are references. Source: "Advanced searching using CQL".
+QUERY_FIELDS: dict[str, ParameterKind] = {
+    "space": "space",
+    "space.key": "space",
+    "ancestor": "content_id",
+    "content": "content_id",
+    "id": "content_id",
+    "parent": "content_id",
+    "contributor": "user",
+    "creator": "user",
+    "favourite": "user",
+    "mention": "user",
+    "watcher": "user",
+}
+
 #: (macro, parameter) → what its text is. Lists are comma-separated. Parameters that hold ``ri:`` elements need no entry.
 #: Names as in "Working with Macros" of the Confluence documentation and in real bodies.
 PARAMETERS: dict[tuple[str, str], ParameterKind] = {

@@ -59,7 +59,7 @@ async def fake_site() -> AsyncIterator[FakeSite]:
     )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110  (uvicorn offers no event)
+    while not server.started:
         await asyncio.sleep(0.01)
     site.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:

@@ -141,6 +141,7 @@ async def test_a_space_is_found_whatever_the_case_of_its_key(fake: FakeSite, sit
     fake.answer = lambda seen: JSONResponse({"results": [{"id": "1", "key": "DOC2"}, {"id": "2", "key": "Doc"}]})
     found = await site.find_space("doC")
     assert found is not None and found.id == "2"
+    fake.answer = lambda seen: JSONResponse({"results": []}, status_code=200 if "v2" in seen.path else 410)
     assert await site.find_space("other") is None
 
 

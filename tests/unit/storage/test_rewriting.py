@@ -194,6 +194,29 @@ def test_parameters_that_hold_references_as_text_are_rewritten_piece_by_piece() 
     assert result.text == expected
 
 
+def test_queries_name_spaces_content_and_people() -> None:
+    query = (
+        "space = &quot;OPS&quot; and Space in (HR, 'currentSpace()', currentSpace()) and ancestor=&quot;12&quot; "
+        f"and creator != currentUser() and mention = '{KEY}' and space.title ~ 'OPS' and title = 'space = X'"
+    )
+    body = (
+        '<ac:structured-macro ac:name="contentbylabel"><ac:parameter ac:name="cql">'
+        f"{query}</ac:parameter></ac:structured-macro>"
+    )
+    assert references(body) == [SpaceRef("OPS"), SpaceRef("HR"), ContentIdRef("12"), UserRef(key=KEY)]
+    result = rewrite(
+        body,
+        {
+            SpaceRef("OPS"): SpaceKey("OPS2"),
+            SpaceRef("HR"): SpaceKey("HR2"),
+            ContentIdRef("12"): ContentId("34"),
+            UserRef(key=KEY): Account("1:2"),
+        },
+    )
+    expected = body.replace("&quot;OPS&quot;", "&quot;OPS2&quot;").replace("(HR,", "(HR2,")
+    assert result.text == expected.replace("&quot;12&quot;", "&quot;34&quot;").replace(KEY, "1:2")
+
+
 BASE = "https://wiki.example.org/confluence"
 
 
