@@ -1,0 +1,378 @@
+"""The verbs that ask a running dashboard: ``source``, ``site``, ``analyze``, ``plan``."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from cli import render
+from cli.client import ENDED, Client, ClientError
+
+P = ParamSpec("P")
+
+ERROR, ENDED_BADLY = 1, 3  # exit codes; 2 is a usage error, which Typer tells
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Address of the dashboard. Default: from the data folder.", rich_help_panel="Connection"),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="File with the API token. Default: from the data folder.", rich_help_panel="Connection"),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Data folder of a local `cloudward up`. Default: ./data", rich_help_panel="Connection"),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Plan = Annotated[str, typer.Argument(help="Name or id of the plan.", metavar="PLAN")]
+
+source_app = typer.Typer(no_args_is_help=True, help="Confluence servers and exports to read from.")
+site_app = typer.Typer(no_args_is_help=True, help="Confluence Cloud sites to write to.")
+plan_app = typer.Typer(no_args_is_help=True, help="Plans: what moves from a source to a site.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these verbs to the command line."""
+    app.add_typer(source_app, name="source")
+    app.add_typer(site_app, name="site")
+    app.add_typer(plan_app, name="plan")
+    app.command("analyze")(analyze)
+
+
+def expected(function: Callable[P, None]) -> Callable[P, None]:
+    """An error that has an explanation is told in words and ends with code 1, never with a traceback."""
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except ClientError as error:
+            render.problem(error, bool(kwargs.get("json")))
+            raise typer.Exit(ERROR) from None
+
+    return told
+
+
+def credential(
+    reference: str | None = None, token_from: str | None = None, user: str | None = None, password_from: str | None = None,
+    email: str | None = None,
+) -> dict[str, str] | None:  # fmt: skip
+    """The API's form of a credential. Secrets come from an environment variable or a file, never from an argument:
+    arguments are shown to every user of the machine."""
+    if reference:
+        return {"reference": reference}
+    if token_from:
+        found = {"token": _secret(token_from)}
+        return {"email": email, **found} if email else found
+    if user and password_from:
+        return {"username": user, "password": _secret(password_from)}
+    if user or password_from or email:
+        raise ClientError(
+            "The credential is not complete.",
+            "Give --token-from, or --user with --password-from, or --credential env:NAME.",
+            "credential_incomplete",
+        )
+    return None
+
+
+def _secret(place: str) -> str:
+    scheme, _, name = place.partition(":")
+    try:
+        if scheme == "env":
+            return os.environ[name]
+        if scheme == "file":
+            return Path(name).read_text(encoding="utf-8").strip()
+    except (KeyError, OSError) as error:
+        raise ClientError(
+            f"The secret cannot be read from {place}.", "Check the name of the variable or file.", "secret_unreadable"
+        ) from error
+    raise ClientError(f"{place} names no secret.", "Write env:NAME or file:/path.", "secret_unreadable")
+
+
+From = "env:NAME or file:/path; read here, sealed by the dashboard."
+Reference = Annotated[
+    str | None, typer.Option("--credential", help="env:NAME or file:/path that the services read themselves.")
+]
+TokenFrom = Annotated[str | None, typer.Option(help=f"Token from {From}")]
+
+
+@source_app.command("add")
+@expected
+def add_source(
+    name: Annotated[str, typer.Argument(help="A name of your choice.")],
+    location: Annotated[str, typer.Argument(help="Base URL of a server, or path of an export (zip or folder).")],
+    credential_reference: Reference = None,
+    token_from: TokenFrom = None,
+    user: Annotated[str | None, typer.Option(help="User name, with --password-from.")] = None,
+    password_from: Annotated[str | None, typer.Option(help=f"Password from {From}")] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Register a source. An address that begins with http is a server, anything else an export."""
+    if not location.lower().startswith(("http://", "https://")):
+        location = str(Path(location).expanduser().resolve())
+    body = {"name": name, "location": location}
+    secret = credential(credential_reference, token_from, user, password_from)
+    with Client.discover(url, token_file, data) as client:
+        answer = client.post("/sources", {**body, "credential": secret} if secret else body)
+    _recorded(answer, json, f"Source “{name}” is registered. Next: cloudward analyze {name} --wait")
+
+
+@source_app.command("list")
+@expected
+def list_sources(url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False) -> None:
+    """List sources with the numbers of their last analysis."""
+    with Client.discover(url, token_file, data) as client:
+        _shown(client.get("/sources"), json, render.sources, "No source yet: cloudward source add NAME LOCATION")
+
+
+@site_app.command("add")
+@expected
+def add_site(
+    name: Annotated[str, typer.Argument(help="A name of your choice.")],
+    address: Annotated[str, typer.Argument(help="Address of the site, such as https://example.atlassian.net")],
+    email: Annotated[str | None, typer.Option(help="Address of the account, with --token-from.")] = None,
+    token_from: TokenFrom = None,
+    credential_reference: Reference = None,
+    sandbox: Annotated[bool, typer.Option(help="A stand-in on this machine: no consent is asked.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Register a Confluence Cloud site."""
+    body: dict[str, Any] = {
+        "name": name,
+        "url": address,
+        "kind": "sandbox" if sandbox else "api_token",
+        "sandbox": sandbox,
+    }
+    secret = credential(credential_reference, token_from, email=email)
+    with Client.discover(url, token_file, data) as client:
+        answer = client.post("/sites", {**body, "credential": secret} if secret else body)
+    _recorded(answer, json, f"Site “{name}” is registered.")
+
+
+@site_app.command("list")
+@expected
+def list_sites(url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False) -> None:
+    """List sites."""
+    with Client.discover(url, token_file, data) as client:
+        _shown(client.get("/sites"), json, render.sites, "No site yet: cloudward site add NAME URL")
+
+
+@expected
+def analyze(
+    source: Annotated[str, typer.Argument(help="Name or id of the source.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it is done, and show the numbers.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Read a source and count what is there. Nothing is changed. Exit code 1 if a waited-for analysis fails."""
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("source", source)
+        answer = client.post(f"/sources/{found['id']}/analyses")
+        if not wait:
+            _recorded(answer, json, f"The analysis of “{found['name']}” has begun.")
+            return
+        with render.err.status(f"Reading {found['name']} …") as line:
+
+            def tell(analysis: dict[str, Any]) -> None:
+                line.update(f"Reading {found['name']}: {analysis['spaces_analyzed']:,} spaces so far …")
+
+            analysis = client.analyzed(answer["id"], each=tell)
+    if json:
+        render.document(analysis)
+    if analysis["state"] == "failed":
+        if not json:
+            raise ClientError(f"“{found['name']}” could not be analyzed.", analysis["sentence"], analysis["code"])
+        raise typer.Exit(ERROR)
+    if not json:
+        render.out.print(render.analysis(analysis))
+
+
+@plan_app.command("save")
+@expected
+def save_plan(
+    name: Annotated[str, typer.Argument(help="Name of the plan.")],
+    source: Annotated[str, typer.Option(help="Name or id of an analyzed source.")],
+    site: Annotated[str, typer.Option(help="Name or id of the site.")],
+    space: Annotated[list[str] | None, typer.Option(help="Key of a space; may be repeated. Default: all.")] = None,
+    users: Annotated[str, typer.Option(help="all, related (to the spaces) or none.")] = "all",
+    groups: Annotated[bool, typer.Option("--groups/--no-groups", help="Move groups and their members.")] = True,
+    stage: Annotated[str, typer.Option(help="test or production.")] = "test",
+    accept: Annotated[list[str] | None, typer.Option(help="Reason for a skip that is fine; may be repeated.")] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Save a plan. It cannot be edited afterwards: save another one instead."""
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("source", source)
+        body = {
+            "name": name,
+            "source": found["id"],
+            "site": client.find("site", site)["id"],
+            "spaces": _space_ids(client, found, space) if space else "all",
+            "users": users,
+            "groups": groups,
+            "stage": stage,
+            "accepted": accept or [],
+        }
+        answer = client.post("/plans", body)
+    _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")
+
+
+def _space_ids(client: Client, source: dict[str, Any], keys: list[str]) -> list[str]:
+    if not source["analysis"]:
+        raise ClientError(
+            f"“{source['name']}” is not analyzed yet, so its spaces are not known.",
+            f"Run cloudward analyze {source['name']} --wait first.",
+            "not_analyzed",
+        )
+    spaces = client.get(f"/analyses/{source['analysis']['id']}")["spaces"]
+    by_key = {(each["key"] or "").lower(): each["id"] for each in spaces}
+    unknown = [key for key in keys if key.lower() not in by_key]
+    if unknown:
+        known = ", ".join(sorted(each["key"] or each["id"] for each in spaces)[:20])
+        raise ClientError(f"The source has no space {', '.join(unknown)}.", f"It has: {known}.", "no_such_space")
+    return [by_key[key.lower()] for key in keys]
+
+
+@plan_app.command("run")
+@expected
+def run_plan(
+    plan: Plan,
+    consent: Annotated[
+        bool, typer.Option("--consent", help="Agree that data of the source are copied to the site.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until it has ended.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Run a plan. With --watch the exit code is 3 if it ends FAILED or STOPPED."""
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("plan", plan)
+        answer = client.post(f"/plans/{found['id']}/run", {"consent": consent})
+        if watch:
+            _watched(client, found["id"], json)
+        else:
+            _recorded(answer, json, f"Plan “{found['name']}” runs. Watch it: cloudward plan watch {found['name']!r}")
+
+
+def _verb(verb: str, said: str, help: str) -> None:
+    @plan_app.command(verb, help=help)
+    @expected
+    def command(
+        plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False
+    ) -> None:
+        with Client.discover(url, token_file, data) as client:
+            found = client.find("plan", plan)
+            answer = client.post(f"/plans/{found['id']}/{verb}")
+        _recorded(answer, json, said.format(name=found["name"]))
+
+
+_verb(
+    "stop",
+    "“{name}” is stopping: nothing new starts, what is under way finishes.",
+    "Stop a plan for good. Nothing new starts; what is under way finishes and is recorded.",
+)
+_verb("pause", "“{name}” is paused.", "Pause a plan: nothing new starts until it is resumed.")
+_verb("resume", "“{name}” goes on.", "Go on with a paused plan.")
+_verb("archive", "“{name}” is hidden from lists.", "Hide a plan from lists. Nothing is deleted.")
+_verb("retry-stuck", "“{name}” is tried again.", "Try a plan again whose event could not be decided.")
+
+
+@plan_app.command("list")
+@expected
+def list_plans(
+    archived: Annotated[bool, typer.Option("--archived", help="Show archived ones too.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """List plans, newest first."""
+    with Client.discover(url, token_file, data) as client:
+        _shown(client.get("/plans", archived=archived), json, render.plans, "No plan yet: cloudward plan save --help")
+
+
+@plan_app.command("show")
+@expected
+def show_plan(plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False) -> None:
+    """Show a plan: sums, tasks, causes, links; with --json also whether everything is accounted for."""
+    with Client.discover(url, token_file, data) as client:
+        found = client.get(f"/plans/{client.find('plan', plan)['id']}")
+        if json:
+            render.document(found)
+        elif found["status"] in ENDED:
+            report = client.get(f"/plans/{found['id']}/report")
+            render.out.print(render.report(found, report["conserved"]))
+        else:
+            render.out.print(render.status(found), found["line"])
+            render.out.print(render.kinds(found["kinds"]))
+
+
+@plan_app.command("report")
+@expected
+def report_plan(plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data = None) -> None:
+    """The whole report as JSON: sums, proof, and every entity that did not simply move."""
+    with Client.discover(url, token_file, data) as client:
+        render.document(client.get(f"/plans/{client.find('plan', plan)['id']}/report"))
+
+
+@plan_app.command("watch")
+@expected
+def watch_plan(
+    plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False
+) -> None:
+    """Watch a plan until it has ended. Exit code 0 if FINISHED, 3 if FAILED or STOPPED."""
+    with Client.discover(url, token_file, data) as client:
+        _watched(client, client.find("plan", plan)["id"], json)
+
+
+def _watched(client: Client, plan: str, json: bool) -> None:
+    found = client.get(f"/plans/{plan}")
+    try:
+        with render.Bars(render.err, [found]) as bars:
+            for found in client.watch(plan):
+                bars.update(found)
+    except KeyboardInterrupt:
+        render.err.print("The plan goes on without this window.")
+        raise typer.Exit(ERROR) from None
+    report = client.get(f"/plans/{plan}/report")
+    if json:
+        render.document(report)
+    else:
+        render.out.print(render.report(found, report["conserved"]))
+    if not report["conserved"]:
+        raise typer.Exit(ERROR)
+    if found["status"] != "FINISHED":
+        raise typer.Exit(ENDED_BADLY)
+
+
+def _recorded(answer: dict[str, Any], json: bool, sentence: str) -> None:
+    if json:
+        render.document(answer)
+    else:
+        render.out.print(sentence)
+
+
+def _shown(rows: list[dict[str, Any]], json: bool, table: Callable[[list[dict[str, Any]]], Any], empty: str) -> None:
+    if json:
+        render.document(rows)
+    elif rows:
+        render.out.print(table(rows))
+    else:
+        render.out.print(empty)

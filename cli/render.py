@@ -1,0 +1,195 @@
+"""How the command line shows things: tables, bars, reports. Figures first, colour only repeats what the words say."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli.client import ClientError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+STYLES = {"READY": "default", "RUNNING": "blue", "FINISHED": "green", "STOPPED": "yellow", "FAILED": "red"}
+MARKS = {"READY": "○", "RUNNING": "◐", "FINISHED": "✔", "STOPPED": "■", "FAILED": "✖"}
+KINDS = (
+    ("user", "users"),
+    ("group", "groups"),
+    ("membership", "memberships"),
+    ("space", "spaces"),
+    ("page", "pages"),
+    ("blogpost", "blog posts"),
+    ("comment", "comments"),
+    ("attachment", "attachments"),
+    ("body", "bodies, second pass"),
+    ("label", "labels, by page"),
+    ("order", "orders of children"),
+    ("restriction", "restrictions, by page"),
+    ("permission", "space permissions"),
+)
+
+
+def document(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def problem(error: ClientError, as_json: bool) -> None:
+    """What happened and why, what next, then the code."""
+    if as_json:
+        document({"problem": error.document})
+        return
+    err.print(Text.assemble(("✖ ", "red"), error.detail, " ", error.way_on, (f"  {error.code}", "dim")))
+    for finding in error.findings[:20]:
+        err.print(Text("  " + ", ".join(f"{key}: {value}" for key, value in finding.items())))
+    if len(error.findings) > 20:
+        err.print(f"  and {len(error.findings) - 20:,} more")
+
+
+def status(plan: Mapping[str, Any]) -> Text:
+    word = plan["status"]
+    more = " stopping" if plan["stopping"] else " paused" if plan["paused"] else ""
+    return Text(f"{MARKS[word]} {word}{more}", style=STYLES[word])
+
+
+def sources(rows: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table("Source", "Kind", "Spaces", "Pages", "Users", "Analysis", box=None, header_style="dim")
+    for row in rows:
+        analysis = row["analysis"] or {}
+        numbers = analysis.get("numbers") or {}
+        figures = [f"{numbers[key]:,}" if key in numbers else "" for key in ("spaces", "pages", "users")]
+        table.add_row(row["name"], row["kind"], *figures, analysis.get("state", "none yet"))
+    return table
+
+
+def sites(rows: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table("Site", "Address", "Log-in", box=None, header_style="dim")
+    for row in rows:
+        table.add_row(row["name"], row["url"], "sandbox" if row["sandbox"] else row["kind"])
+    return table
+
+
+def plans(rows: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table("Plan", "Status", "Progress", "Source → site", box=None, header_style="dim")
+    for row in rows:
+        table.add_row(row["name"], status(row), row["line"], f"{row['source']['name']} → {row['site']['name']}")
+    return table
+
+
+def analysis(found: Mapping[str, Any]) -> Text:
+    """One line of numbers, and one of addresses where some cannot be used."""
+    numbers = found["numbers"]
+    line = ", ".join(
+        f"{numbers[key]:,} {word}"
+        for key, word in (
+            ("spaces", "spaces"),
+            ("pages", "pages"),
+            ("blogposts", "blog posts"),
+            ("comments", "comments"),
+            ("attachments", "attachments"),
+            ("users", "users"),
+            ("groups", "groups"),
+        )
+    )
+    text = Text(line)
+    bad = [(numbers[f"addresses_{kind}"], kind) for kind in ("invalid", "duplicate", "unknown")]
+    if any(count for count, _ in bad):
+        told = ", ".join(f"{count:,} {kind}" for count, kind in bad if count)
+        text.append(f"\ne-mail addresses that cannot be used as they are: {told}", style="yellow")
+    if numbers["missing_files"]:
+        text.append(f"\n{numbers['missing_files']:,} attachments without their file", style="yellow")
+    return text
+
+
+def kinds(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    table = Table("", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("selected", "migrated", "skipped", "failed"):
+        table.add_column(column, justify="right")
+    for kind, word in KINDS:
+        if kind in counts and counts[kind]["selected"]:
+            row = counts[kind]
+            skipped = Text(f"{row['skipped']:,}", style="yellow" if row["skipped"] else "dim")
+            failed = Text(f"{row['failed']:,}", style="red" if row["failed"] else "dim")
+            table.add_row(word, f"{row['selected']:,}", f"{row['migrated']:,}", skipped, failed)
+    return table
+
+
+def report(plan: Mapping[str, Any], conserved: bool) -> Group:
+    """Status in numbers, sums by kind, causes with what to do, links to what is on the site."""
+    parts: list[Any] = [
+        Text.assemble((plan["name"], "bold"), "  ", status(plan)),
+        Text(plan["line"]),
+        kinds(plan["kinds"]),
+    ]
+    if conserved:
+        parts.append(Text("✔ everything selected is accounted for, entity by entity", style="green"))
+    else:
+        parts.append(Text("✖ the sums do not agree: see the report's differences", style="red"))
+    for cause in plan["reasons"]:
+        outcome = "moved with a defect" if cause["outcome"] == "migrated" else cause["outcome"]
+        accepted = " (accepted before the run)" if cause["accepted"] else ""
+        style = {"failed": "red", "skipped": "yellow"}.get(cause["outcome"], "default")
+        parts.append(
+            Text.assemble(
+                (f"{cause['count']:,} {cause['kind']} {outcome}", style),
+                f"{accepted}: {cause['meaning']} {cause['way_on']}",
+                (f"  {cause['reason']}", "dim"),
+            )
+        )
+    for task in plan["tasks"]:
+        if task["kind"] == "space":
+            name = f"{task['name'] or ''} ({task['key'] or task['space']})".strip()
+            where = task["link"] or task["reason"] or task["state"]
+            mark = {"migrated": ("✔ ", "green"), "failed": ("✖ ", "red")}.get(task["state"], ("– ", "dim"))
+            parts.append(Text.assemble(mark, name, "  ", (str(where), "dim")))
+    return Group(*parts)
+
+
+class Bars:
+    """One bar for each plan, brought up to date from what the API says of it."""
+
+    def __init__(self, console: Console, plans: Iterable[Mapping[str, Any]]) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[line]}", style="dim"),
+            console=console,
+            transient=not console.is_terminal,
+            disable=not console.is_terminal,
+        )
+        self._console = console
+        self._told: dict[str, tuple[str, int]] = {}
+        self._bars: dict[str, TaskID] = {
+            plan["id"]: self.progress.add_task(plan["name"], total=100, line="") for plan in plans
+        }
+
+    def __enter__(self) -> "Bars":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def update(self, plan: Mapping[str, Any]) -> None:
+        self.progress.update(self._bars[plan["id"]], completed=plan["percent"], line=_short(plan))
+        if self._console.is_terminal:
+            return
+        # Not a terminal: a line whenever the status changes, and at every quarter.
+        now = (plan["status"], plan["percent"] // 25)
+        if self._told.get(plan["id"]) != now:
+            self._told[plan["id"]] = now
+            self._console.print(f"{plan['name']}: {plan['status']}, {plan['percent']} %, {_short(plan)}")
+
+
+def _short(plan: Mapping[str, Any]) -> str:
+    pages, spaces = plan["kinds"].get("page"), plan["spaces"]
+    done = pages["migrated"] + pages["skipped"] + pages["failed"] if pages else 0
+    ended = spaces["migrated"] + spaces["failed"]
+    failed = f", {spaces['failed']} failed" if spaces["failed"] else ""
+    return f"{done:,} of {plan['pages_total']:,} pages, {ended:,} of {spaces['selected']:,} spaces{failed}"
