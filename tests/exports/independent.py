@@ -39,7 +39,7 @@ def live(export: Path) -> dict[str, set[str]]:
     things: dict[str, tuple[str, dict[str, str]]] = {}
     for thing in ElementTree.fromstring(text).findall("object"):
         kind = _KIND_OF_CLASS.get(thing.get("class", ""))
-        if kind is not None:
+        if kind is not None and thing.findtext("id"):
             things.setdefault((thing.findtext("id") or "").strip(), (kind, _facts(thing)))
 
     def lives(id: str, path: tuple[str, ...] = ()) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -74,8 +75,8 @@ class Archive(Protocol):
 
     def digest(self, tick: Ticker) -> str: ...
 
-    def keep(self, into: Path) -> None:
-        """Puts what attachments are later read from beside the index."""
+    def keep(self, into: Path, check: Callable[[], None]) -> None:
+        """Puts what attachments are later read from beside the index; ``check`` may raise to stop."""
         ...
 
     def close(self) -> None: ...
@@ -250,8 +251,9 @@ class FolderArchive:
             total.update(path.encode("utf-8", "surrogateescape") + b"\0" + content.digest())
         return total.hexdigest()
 
-    def keep(self, into: Path) -> None:
+    def keep(self, into: Path, check: Callable[[], None]) -> None:
         for path, _ in self._walk():
+            check()
             target = into / "files" / PurePosixPath(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(self._root / path, target)
@@ -269,7 +271,10 @@ class ZipArchive:
         self.name = location.name
         self._location = location
         self._skipped = 0
-        self._zip = zipfile.ZipFile(location)
+        try:
+            self._zip = zipfile.ZipFile(location)
+        except (ValueError, IndexError, struct.error) as error:  # what the library says to some broken lists of members
+            raise zipfile.BadZipFile(_plain(error)) from error
         try:
             self._prefix = self._find_root()
             self._entities = self._zip.getinfo(self._prefix + ENTITIES)
@@ -360,7 +365,8 @@ class ZipArchive:
                 tick(len(chunk))
         return total.hexdigest()
 
-    def keep(self, into: Path) -> None:
+    def keep(self, into: Path, check: Callable[[], None]) -> None:
+        check()
         link_or_copy(self._location, into / "archive.zip")
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ INDEX = "index.sqlite"
 FORMAT = 1
 _WORKING = ".taking-"
 _TICK_SECONDS = 0.2
+_CACHE_KIB = 32 * 1024
 # 4.0 brought storage format; its builds start at 2700.
 _FIRST_STORAGE_FORMAT_BUILD = 2700
 _KEPT_KEYS = frozenset(
@@ -209,6 +210,8 @@ def _build(archive: Archive, name: str, folder: Path, reporter: _Reporter) -> No
         db.execute("ATTACH ? AS stage", (str(folder / "staging.sqlite"),))
         db.execute("PRAGMA stage.journal_mode = OFF")
         db.execute("PRAGMA stage.synchronous = OFF")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        db.execute(f"PRAGMA stage.cache_size = -{_CACHE_KIB}")
         here = files("shared.confluence.export")
         db.executescript((here / "staging.sql").read_text("utf-8"))
         db.executescript((here / "index.sql").read_text("utf-8"))
@@ -234,7 +237,7 @@ def _build(archive: Archive, name: str, folder: Path, reporter: _Reporter) -> No
     (folder / "staging.sqlite").unlink()
     reporter.tell(Progress("keeping", 0, 1))
     with reading(archive.name):
-        archive.keep(folder)
+        archive.keep(folder, reporter.check)
     if archive.kind == "zip":
         _note_archive(folder)
     reporter.tell(Progress("keeping", 1, 1))

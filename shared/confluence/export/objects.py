@@ -23,6 +23,18 @@ _ROOT = b"<hibernate-generic"
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
+_LARGEST = (1 << 53) - 1
+
+
+def whole(text: str | None) -> int | None:
+    """A count, size or position; also "2048.0", as some releases write it. None for what is no such number."""
+    try:
+        number = int(float(text)) if text else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and 0 <= number <= _LARGEST else None
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A property that points to another object. ``kind``: its class without package, sometimes only a base class."""
@@ -57,12 +69,8 @@ class Record:
         return None
 
     def number(self, *names: str) -> int | None:
-        """The first of these values as a whole number, None where it is none."""
-        text = self.text(*names)
-        try:
-            return int(float(text)) if text is not None else None
-        except (ValueError, OverflowError):
-            return None
+        """The first of these values as a whole number from 0 up, None where it is none."""
+        return whole(self.text(*names))
 
 
 @dataclass(slots=True)
@@ -162,9 +170,14 @@ def _prolog(chunks: Iterator[bytes], name: str) -> tuple[bytes, str]:
 
 def _encoding(declared: str, name: str) -> str:
     try:
-        return codecs.lookup(declared).name
-    except LookupError:
-        raise NoExport(f"{name} cannot be read: its entities.xml claims the unknown encoding {declared}.") from None
+        if b"<hibernate-generic>".decode(declared) == "<hibernate-generic>":
+            return codecs.lookup(declared).name
+    except (LookupError, UnicodeDecodeError):
+        pass
+    raise NoExport(
+        f"{name} is no export as Confluence writes it: its entities.xml claims the encoding {declared} and is not in it. "
+        f"{EXPORT_HOWTO}"
+    )
 
 
 def _records(parser: etree.XMLPullParser, wanted: Wanted, seen: Seen) -> Iterator[Record]:

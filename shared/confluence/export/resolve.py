@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from html import unescape
 
+from shared.confluence.export.objects import whole
 from shared.confluence.export.staging import PLAIN, STORAGE, WIKI, key_alias, name_alias
 
 _EXAMPLES = 5
@@ -203,6 +204,13 @@ class Resolver:
                 "INSERT INTO stage.space (id, key, name, type, status) VALUES (?, ?, ?, '', '')", (space, key, key)
             )
         db.execute("UPDATE stage.space SET key = 'SPACE' || id WHERE key IS NULL")
+        # Where content does not name its space, its parent's is it, or the only one there is.
+        while db.execute(
+            """UPDATE stage.content AS c SET space = (SELECT p.space FROM stage.content p WHERE p.id = c.parent)
+               WHERE space IS NULL AND original IS NULL AND status = 'current'
+               AND EXISTS (SELECT 1 FROM stage.content p WHERE p.id = c.parent AND p.space IS NOT NULL)"""
+        ).rowcount:
+            self._check()
         only = self._one("SELECT CASE count(*) WHEN 1 THEN min(id) END FROM stage.space")
         db.execute(
             """UPDATE stage.content SET space = ? WHERE space IS NULL AND original IS NULL AND status = 'current'""",
@@ -276,7 +284,7 @@ class Resolver:
                AND EXISTS (SELECT 1 FROM stage.content c WHERE c.id = a.container AND c.live)"""
         )
         db.create_function("media_type", 1, _media_type, deterministic=True)
-        db.create_function("whole", 1, _whole, deterministic=True)
+        db.create_function("whole", 1, whole, deterministic=True)
         db.execute(
             """INSERT INTO attachment (id, space, container, filename, media_type, size, version, comment, creator, created,
                                        modifier, path, file_size, crc, start, packed, method, mtime_ns)
@@ -531,13 +539,6 @@ def _mentioned(text: str, format: str) -> set[str]:
 
 def _media_type(filename: str | None) -> str:
     return (_TYPES.guess_type(filename)[0] if filename else None) or _GENERIC_TYPE
-
-
-def _whole(text: str | None) -> int | None:
-    try:
-        return int(float(text)) if text else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _plain(data: bytes | None) -> str:

@@ -275,7 +275,7 @@ class Staging:
         text = record.values.get("body") or ""
         if kind == PLAIN:
             text = html.escape(text, quote=False)
-        elif kind != WIKI:
+        elif kind != WIKI and "&#" in text:  # raw characters were taken out with the file's
             text, removed = clean(text)
             self.cleaned += removed
         data = text.encode()

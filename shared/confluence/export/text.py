@@ -43,7 +43,7 @@ class Cleaner:
         return self._clean(rest)
 
     def _clean(self, text: str) -> str:
-        if not any(not _refers_to_allowed(match) for match in _REFERENCE.finditer(text)):
+        if "&#" not in text or all(_refers_to_allowed(match) for match in _REFERENCE.finditer(text)):
             self._in_cdata = _ends_in_cdata(text, self._in_cdata)
             return text
         parts = []
