@@ -35,6 +35,7 @@ class Reason(StrEnum):
     CREDENTIAL_REFUSED = "credential_refused"
     ROLES_SITE = "roles_site"
     KEPT_PRIVATE = "kept_private"
+    VIEWING_NOT_GRANTED = "viewing_not_granted"
     CHANGED_ON_SITE = "changed_on_site"
     GONE_ON_SITE = "gone_on_site"
     PRINCIPAL_NOT_ON_SITE = "principal_not_on_site"
@@ -113,6 +114,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.KEPT_PRIVATE: Explanation(
         "A restriction in the space could not be set, so the space was not opened.",
         "Set the restriction, then open the space.",
+    ),
+    Reason.VIEWING_NOT_GRANTED: Explanation(
+        "The source grants this to someone who may not view the space; Cloud does not allow that.",
+        "Grant viewing as well, if it is meant.",
     ),
     Reason.CHANGED_ON_SITE: Explanation("Someone changed it on the site meanwhile.", "Compare both by hand."),
     Reason.GONE_ON_SITE: Explanation("Someone deleted it on the site meanwhile.", "Run again if it should be there."),

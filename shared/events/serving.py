@@ -36,6 +36,9 @@ async def serve(hints: Fetch, work: Work, most: int, stop: asyncio.Event, drain:
                 await message.nak(delay=again)
         except (NatsError, OSError) as error:
             log.warning("hint not acknowledged", error=type(error).__name__)
+        except Exception as error:
+            # Not acknowledged: it comes again, and by then the trouble may be over. The others go on.
+            log.exception("hint not worked on", error=type(error).__name__)
         finally:
             room.release()
 

@@ -24,7 +24,7 @@ async def move(job: Job) -> None:
         comment = await job.source.comment(row.id)
         container = await job.content_target(row.container or "")
         if container is None:
-            return row.skipped(Reason.PARENT_NOT_MOVED)
+            return row.skipped(await _why_without_container(job, row))
         kind, target = container
         defect = None
         parent = await job.target(Kind.COMMENT, row.parent) if row.parent else None
@@ -47,6 +47,17 @@ async def move(job: Job) -> None:
         return row.migrated(made.id, defect, target_version=made.version)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _why_without_container(job: Job, row: Row) -> Reason:
+    """A comment on a file that the source does not hold has nothing to hang on, and that was known before."""
+    without_file = await job.pool.fetchval(
+        "SELECT true FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'attachment' AND id = $3 AND NOT has_file",
+        job.claim.work.task,
+        job.epoch,
+        row.container,
+    )
+    return Reason.FILE_MISSING if without_file else Reason.PARENT_NOT_MOVED
 
 
 def _quoted(comment: Comment, body: str) -> str:

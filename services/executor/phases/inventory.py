@@ -18,6 +18,7 @@ from shared.events.catalog.work import Kind, KindCount
 from shared.events.types import derived_id, new_id
 
 _BATCH = 1000
+VIEWING = "VIEWSPACE"  # the permission that Cloud wants granted before any other
 _COLUMNS = (
     "kind",
     "id",
@@ -161,11 +162,8 @@ async def _space(job: Job, writer: _Writer) -> None:
         await _item(writer, item)
     await writer.flush()
     await _orders(job, writer)
-    viewing_first = sorted(
-        [p async for p in job.source.permissions(job.space_id)], key=lambda p: (p.operation != "VIEWSPACE", p.id)
-    )
-    for permission in viewing_first:
-        await writer.add(Kind.PERMISSION, permission.id)
+    async for permission in job.source.permissions(job.space_id):
+        await writer.add(Kind.PERMISSION, permission.id, depth=int(permission.operation != VIEWING))
 
 
 async def _item(writer: _Writer, item: Item) -> None:

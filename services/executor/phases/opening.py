@@ -2,6 +2,7 @@
 
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
+from services.executor.phases.inventory import VIEWING
 from shared.confluence.model import Permission
 from shared.confluence.spacekey import site_key
 from shared.events.catalog.work import Entity
@@ -33,15 +34,17 @@ async def open_space(job: Job) -> None:
         "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction' AND outcome = 'failed' LIMIT 1",
         job.claim.work.task,
     )
-    wanted: dict[str, Permission] = {}
     rows = await job.rows()
+    wanted: dict[str, Permission] = {}
+    viewers: set[tuple[str, str | None]] = set()
     if rows:
         ids = {row.id for row in rows}
         async for permission in job.source.permissions(job.space_id):
+            if permission.operation == VIEWING:
+                viewers.add((permission.subject_kind, permission.subject))
             if permission.id in ids:
                 wanted[permission.id] = permission
     access: list[str] = []
-    viewers: set[tuple[str, str]] = set()
     key = site_key(await job.source_key())
 
     async def handle(row: Row, look: bool) -> Entity:
@@ -58,44 +61,27 @@ async def open_space(job: Job) -> None:
         subject = await _subject(job, permission, access)
         if isinstance(subject, Reason):
             return row.skipped(subject)
-        if operation != ("read", "space") and subject not in viewers:
-            # Cloud wants viewing first; at the source it stands among the subject's own permissions, or does not.
-            if not any(
-                p.operation == "VIEWSPACE"
-                and (p.subject_kind, p.subject) == (permission.subject_kind, permission.subject)
-                for p in wanted.values()
-            ) and not await _views(job, subject):
-                return row.skipped(Reason.NO_CLOUD_COUNTERPART)
-            viewers.add(subject)
+        if (permission.subject_kind, permission.subject) not in viewers:
+            return row.skipped(Reason.VIEWING_NOT_GRANTED)
         kind, identifier = subject
         await job.site.add_space_permission(key, "user" if kind == "user" else "group", identifier, *operation)
-        if operation == ("read", "space"):
-            viewers.add(subject)
         return row.migrated()
 
     done = await work_through(job, rows, handle)
-    if job.claim.purpose == "work" and job.claim.work.first == await _first(job):
+    if job.claim.purpose == "work" and await _is_first(job):
         space, source = await job.space(), await job.source.space(job.space_id)
         if space.description != source.description and not closed:
             await job.site.update_space(key, source.name[:200] or key, source.description)
     await job.claim.end(done)
 
 
-async def _first(job: Job) -> int:
-    """The ordinal at which the phase's first chunk begins; that chunk also writes the space's own description."""
-    return int(
-        await job.pool.fetchval(
-            "SELECT min(first_ordinal) FROM work.chunk WHERE task = $1 AND phase = 'opening'", job.claim.work.task
-        )
+async def _is_first(job: Job) -> bool:
+    """The phase's first chunk also writes the space's own description."""
+    first = await job.pool.fetchval(
+        "SELECT chunk FROM work.chunk WHERE task = $1 AND phase = 'opening' ORDER BY depth, first_ordinal LIMIT 1",
+        job.claim.work.task,
     )
-
-
-async def _views(job: Job, subject: tuple[str, str]) -> bool:
-    """Whether the subject may view the space on the site already."""
-    async for permission in job.site.space_permissions((await job.space()).id):
-        if (permission.operation, permission.target) == ("read", "space") and permission.principal == subject[1]:
-            return True
-    return False
+    return bool(first == job.claim.work.chunk)
 
 
 async def _subject(job: Job, permission: Permission, access: list[str]) -> tuple[str, str] | Reason:

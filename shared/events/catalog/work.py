@@ -49,7 +49,7 @@ class Phase(StrEnum):
     ORDER = "order"
     RESTRICTION = "restriction"
     VERIFICATION = "verification"
-    OPENING = "opening"
+    OPENING = "opening"  # depth 0: who may view, which Cloud wants first; depth 1: everything else
 
 
 PHASES: dict[TaskKind, tuple[Phase, ...]] = {
@@ -89,7 +89,7 @@ ACCOUNTS: dict[Phase, Kind] = {
 }
 
 # Phases with one sub-phase for each depth.
-BY_DEPTH = frozenset({Phase.PAGE, Phase.COMMENT})
+BY_DEPTH = frozenset({Phase.PAGE, Phase.COMMENT, Phase.OPENING})
 
 
 class Outcome(StrEnum):
