@@ -24,6 +24,27 @@ class SitePermission:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class SiteRole:
+    """A space role. ``permissions`` as the site names them."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleAssignment:
+    """Who has which role in a space. ``role_id`` None, where it is sent: takes the principal's role away.
+
+    ``principal``: account id, group id, or the name of an access class ("anonymous-users" …).
+    """
+
+    principal_type: Literal["USER", "GROUP", "ACCESS_CLASS"]
+    principal: str
+    role_id: str | None
+
+
 def moment(value: object) -> datetime | None:
     """The site's times are ISO 8601 with "Z" or an offset."""
     if not isinstance(value, str) or not value:
@@ -149,6 +170,24 @@ def account(data: Fields) -> Account:
 
 def group(data: Fields) -> SiteGroup:
     return SiteGroup(id=str(data.get("id") or data.get("groupId")), name=str(data.get("name", "")))
+
+
+def role(data: Fields) -> SiteRole:
+    return SiteRole(
+        id=str(data["id"]),
+        name=str(data.get("displayName") or data.get("name") or ""),
+        permissions=tuple(str(name) for name in data.get("spacePermissions") or ()),
+    )
+
+
+def assignment(data: Fields) -> RoleAssignment:
+    principal = fields(data.get("principal"))
+    kind = principal.get("principalType")
+    return RoleAssignment(
+        principal_type=kind if kind in ("USER", "GROUP") else "ACCESS_CLASS",
+        principal=str(principal.get("principalId", "")),
+        role_id=text(data.get("roleId")),
+    )
 
 
 def permission(data: Fields) -> SitePermission:

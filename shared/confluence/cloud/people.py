@@ -83,10 +83,11 @@ class People:
             raise OutcomeUnknown("create account: the answer names no account")
         return parsing.account(answer)
 
-    async def invite(self, emails: Sequence[str], *, resource: str, role: str) -> None:
-        """Invite through the organization, without mail. ``resource``: the site's ARI, ``role``: e.g. "basic".
+    async def invite(self, emails: Sequence[str], *, resource: str, role: str, group_ids: Sequence[str] = ()) -> None:
+        """Invite through the organization, without mail, and join groups. ``resource``: the site's ARI, ``role``: "basic" …
 
-        Raises ``SiteRefused`` where no organization is configured.
+        Some addresses may be refused without an error (206): look with ``find_account`` who is there. Raises
+        ``SiteRefused`` where no organization is configured.
         """
         if self._organization is None:
             raise SiteRefused("invite: no organization is configured for this site")
@@ -97,6 +98,7 @@ class People:
             {
                 "emails": [email.strip() for email in emails],
                 "permissionRules": [{"resource": resource, "role": role}],
+                "additionalGroups": list(group_ids),
                 "sendNotification": False,
             },
         )

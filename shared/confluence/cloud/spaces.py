@@ -1,11 +1,11 @@
 """Spaces of the site and who may do what in them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 from urllib.parse import quote
 
 from shared.confluence.cloud import parsing
-from shared.confluence.cloud.parsing import SitePermission
+from shared.confluence.cloud.parsing import RoleAssignment, SitePermission, SiteRole
 from shared.confluence.cloud.transport import Transport
 from shared.confluence.site import KeyTaken, NotOnSite, OutcomeUnknown, SiteError, SiteRefused, SiteSpace
 
@@ -145,6 +145,35 @@ class Spaces:
             "list space permissions", f"/wiki/api/v2/spaces/{space_id}/permissions", {"limit": PAGE}
         ):
             yield parsing.permission(data)
+
+    async def space_roles(self, space_id: str) -> AsyncIterator[SiteRole]:
+        """The roles that can be given in a space, on sites that use roles (v2)."""
+        async for data in self._site.each(
+            "list space roles", "/wiki/api/v2/space-roles", {"space-id": space_id, "limit": PAGE}
+        ):
+            yield parsing.role(data)
+
+    async def role_assignments(self, space_id: str) -> AsyncIterator[RoleAssignment]:
+        """Who has which role in a space (v2)."""
+        async for data in self._site.each(
+            "list role assignments", f"/wiki/api/v2/spaces/{space_id}/role-assignments", {"limit": PAGE}
+        ):
+            yield parsing.assignment(data)
+
+    async def assign_roles(self, space_id: str, assignments: Sequence[RoleAssignment]) -> None:
+        """Give, change or take roles, all or none (v2). Principals that are not named keep theirs."""
+        await self._site.write(
+            "assign roles",
+            "POST",
+            f"/wiki/api/v2/spaces/{space_id}/role-assignments",
+            [
+                {
+                    "principal": {"principalType": given.principal_type, "principalId": given.principal},
+                    **({} if given.role_id is None else {"roleId": given.role_id}),
+                }
+                for given in assignments
+            ],
+        )
 
     async def watch_space(self, space_key: str, account_id: str) -> None:
         """Make someone watch a space; needs a Confluence administrator (v1)."""

@@ -44,10 +44,13 @@ Json = Any  # what json.loads gives: the shape is checked where it is taken apar
 
 READ_ATTEMPTS = 4
 LONGEST_WAIT_IN_READ = 15.0  # seconds: a site that asks for more gets the worker's own pause instead
+AGENT = {"User-Agent": "cloudward"}
 CHUNK = 256 * 1024  # bytes handed to the socket at once: a body of megabytes would hold up the event loop
 SLOWEST_TRANSFER = 64 * 1024  # bytes per second: below that an upload counts as stuck
 
-_TAKEN = re.compile(r"already exist|already has|already in use|already used|same (?:title|name|file)", re.IGNORECASE)
+_TAKEN = re.compile(
+    r"already exist|already has|already in use|already used|already a member|same (?:title|name|file)", re.IGNORECASE
+)
 _ERROR_NAME = re.compile(r"\b([A-Z][A-Za-z]+(?:Exception|Error))\b")
 _ERROR_CODE = re.compile(r"[A-Z0-9_]{3,60}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -93,7 +96,7 @@ class Transport:
         # Connecting must fail before the whole request times out: only then is it known that nothing was sent.
         limits = httpx.Timeout(timeout, connect=timeout / 2, pool=timeout / 2)
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=self._session), timeout=limits, follow_redirects=False
+            transport=AiohttpTransport(client=self._session), timeout=limits, follow_redirects=False, headers=AGENT
         )
 
     def _session(self) -> aiohttp.ClientSession:
@@ -102,7 +105,6 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Proxies of the environment, but never for a site on this machine.
             trust_env=self._host not in _LOOPBACK,
-            skip_auto_headers=("Accept-Encoding",),
         )
         # aiohttp repeats PUT and DELETE by itself when a kept connection breaks under them. A write that may have
         # happened must not be repeated before looking. There is no public switch.
@@ -240,9 +242,9 @@ class Transport:
         answer = await self._send(operation, "GET", path, params=params, writing=False, redirects=True)
         if answer.is_redirect:
             address = urljoin(self.url + path, answer.headers["location"])
-            headers: dict[str, str] = {}
+            headers = {"Accept-Encoding": "identity"}
         else:
-            address, headers = self.url + path, self._authorization
+            address, headers = self.url + path, {"Accept-Encoding": "identity", **self._authorization}
         try:
             async with self._http.stream(
                 "GET", address, params=None if answer.is_redirect else _params(params), headers=headers

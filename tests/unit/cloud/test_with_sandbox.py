@@ -11,7 +11,7 @@ import pytest
 import stamina
 
 from sandbox.app import Instance, Sandbox
-from shared.confluence.cloud import CloudSite
+from shared.confluence.cloud import CloudSite, RoleAssignment
 from shared.confluence.site import (
     KeyTaken,
     NameTaken,
@@ -305,6 +305,26 @@ async def test_the_organization_finds_hidden_addresses_and_invites_without_mail(
         hidden = await site.find_account("hidden@example.com")
         assert hidden is not None and hidden.display_name == "Hidden"
         assert await site.find_account("nobody@example.com") is None
+        await site.invite(["nobody@example.com"], resource="ari:cloud:confluence::site/1", role="basic")
+        invited = await site.find_account("nobody@example.com")
+        assert invited is not None
+    async with httpx.AsyncClient(trust_env=False) as client:
+        mails = (await client.get(f"{sandbox.admin_url}/sites/acme/mails")).json()["mails"]
+        assert "nobody@example.com" not in [mail["to"] for mail in mails]
+
+
+async def test_a_site_with_roles_refuses_single_permissions_and_takes_roles(sandbox: Sandbox) -> None:
+    async with CloudSite(sandbox.url("roles"), email="migrator@example.com", token="sandbox-token") as site:
+        space = await site.create_private_space("ROLES", "Roles", "")
+        group = await site.create_group("role group")
+        with pytest.raises(SiteRefused):
+            await site.add_space_permission(space.key, "group", group.id, "read", "space")
+        roles = [role async for role in site.space_roles(space.id)]
+        viewer = RoleAssignment("GROUP", group.id, roles[-1].id)
+        await site.assign_roles(space.id, [viewer])
+        assert viewer in [given async for given in site.role_assignments(space.id)]
+        await site.assign_roles(space.id, [RoleAssignment("GROUP", group.id, None)])
+        assert viewer not in [given async for given in site.role_assignments(space.id)]
 
 
 async def test_an_answer_that_is_lost_leaves_the_outcome_unknown_and_the_page_there(

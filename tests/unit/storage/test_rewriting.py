@@ -310,8 +310,8 @@ def test_the_plain_text_is_what_a_reader_reads() -> None:
     "piece", ["<", '<a "', "<a '\"", "<ac:link>", "</p>", '<p a="', "<![CDATA[", "&amp", "<ri:page x"]
 )
 def test_hostile_bodies_cost_linear_time(piece: str) -> None:
-    body = piece * (600_000 // len(piece))
+    body = piece * (150_000 // len(piece))
     began = time.process_time()
     rewrite(body, {})
     plain_text(body)
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 5
