@@ -9,9 +9,11 @@ from shared.confluence.export.errors import (
     NoExport,
 )
 from shared.confluence.export.intake import Progress, take_in
+from shared.confluence.export.notes import NOTES
 from shared.confluence.export.source import ExportSource, open_export
 
 __all__ = [
+    "NOTES",
     "ExportDamaged",
     "ExportKindUnsupported",
     "ExportNotTaken",

@@ -61,6 +61,7 @@ class _Reporter:
     def __init__(self, report: Callable[[Progress], None] | None) -> None:
         self._report = report
         self._last = 0.0
+        self._stage = ""
         self.stopped = threading.Event()
 
     def check(self) -> None:
@@ -70,8 +71,9 @@ class _Reporter:
     def tell(self, progress: Progress) -> None:
         self.check()
         now = monotonic()
-        if self._report is not None and (now - self._last >= _TICK_SECONDS or progress.done >= progress.total):
-            self._last = now
+        due = now - self._last >= _TICK_SECONDS or progress.done >= progress.total or progress.stage != self._stage
+        if self._report is not None and due:
+            self._last, self._stage = now, progress.stage
             self._report(progress)
 
     def counter(self, stage: Literal["hashing", "reading"], total: int) -> Callable[[int], None]:
@@ -192,12 +194,14 @@ def _sync(folder: Path) -> None:
 def _publish(folder: Path, target: Path) -> None:
     if target.exists() and not _complete(target):  # of another format
         shutil.rmtree(target)
-    (folder / ".owner").unlink()
     try:
         folder.rename(target)
     except OSError:
         if not _complete(target):  # another process was quicker: the same digest, the same content
             raise
+    else:
+        # Only now: a working folder without it counts as left behind.
+        (target / ".owner").unlink(missing_ok=True)
 
 
 def _build(archive: Archive, name: str, folder: Path, reporter: _Reporter) -> None:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from html import unescape
 
+from shared.confluence.export.notes import NOTES
 from shared.confluence.export.objects import whole
 from shared.confluence.export.staging import PLAIN, STORAGE, WIKI, key_alias, name_alias
 
@@ -32,6 +33,8 @@ class Notes:
         self._db = db
 
     def add(self, code: str, count: int, examples: tuple[str, ...] | list[str] = ()) -> None:
+        if code not in NOTES:
+            raise ValueError(f"{code} is not in the list of notes")
         if count:
             self._db.execute(
                 "INSERT INTO note VALUES (?, ?, ?) ON CONFLICT (code) DO UPDATE SET count = count + excluded.count",
@@ -519,11 +522,11 @@ class Resolver:
         notes.query(
             "body_without_owner", f"SELECT id FROM stage.body WHERE content IS NULL OR content NOT IN ({known})"
         )
-        notes.query(
-            "author_unknown",
-            """SELECT DISTINCT creator FROM (SELECT creator FROM content UNION SELECT creator FROM comment
-               UNION SELECT creator FROM attachment) WHERE creator IS NOT NULL AND creator NOT IN (SELECT id FROM person)""",
+        unknown = self._one(
+            """SELECT count(DISTINCT creator) FROM (SELECT creator FROM content UNION SELECT creator FROM comment
+               UNION SELECT creator FROM attachment) WHERE creator IS NOT NULL AND creator NOT IN (SELECT id FROM person)"""
         )
+        notes.add("author_unknown", int(unknown or 0))  # no examples: these would be people
 
 
 def _mentioned(text: str, format: str) -> set[str]:

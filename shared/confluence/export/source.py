@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from shared.confluence.export.archive import CHUNK
@@ -31,9 +31,10 @@ from shared.confluence.model import (
     SourceInfo,
     Space,
 )
-from shared.confluence.source import FileMissing, NotInSource, SourceError
+from shared.confluence.source import FileMissing, NotInSource, Source, SourceError
 
 _PAGE = 500
+_TIME_TOLERANCE_NS = 2_000_000_000
 _NAME = re.compile(r"[0-9a-f]{64}")
 _LOCAL_HEADER = struct.Struct("<4sHHHHHLLLHH")
 _MISSING = (
@@ -343,7 +344,8 @@ class ExportSource:
             expected = self._meta.get("archive_state", "")
             changed = expected != f"{status.st_size} {status.st_mtime_ns}"
         else:
-            changed = status.st_size != member.size
+            # A copy keeps the time, to the second or so on some file systems.
+            changed = status.st_size != member.size or abs(status.st_mtime_ns - member.mtime_ns) > _TIME_TOLERANCE_NS
         if changed:
             file.close()
             raise SourceError(
@@ -451,3 +453,7 @@ def _unpacked(file: IO[bytes], member: _Member, id: str) -> Iterator[bytes]:
         raise _damaged(id) from None
     if size != member.size or crc != member.crc:
         raise _damaged(id)
+
+
+if TYPE_CHECKING:
+    _IMPLEMENTS: type[Source] = ExportSource

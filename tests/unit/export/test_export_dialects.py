@@ -7,7 +7,7 @@ import pytest
 
 from shared.confluence.export import ExportSource, open_export, take_in
 from shared.confluence.model import Item, Permission, Restriction
-from shared.confluence.source import NotInSource, Source
+from shared.confluence.source import NotInSource
 from tests.unit.export.build import DIALECTS, Dialect, sample
 
 ALICE, BOB = "8a00000000000000000000000000000a", "8a00000000000000000000000000000b"
@@ -25,12 +25,6 @@ def writers(dialect: Dialect) -> str:
 async def opened(dialect: Dialect, tmp_path: Path) -> ExportSource:
     location = sample(dialect).zip(tmp_path / "export.zip")
     return open_export(tmp_path / "store", await take_in(location, tmp_path / "store"))
-
-
-def test_an_export_is_a_source() -> None:
-    def needs(source: type[Source]) -> None: ...
-
-    needs(ExportSource)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

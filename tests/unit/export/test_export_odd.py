@@ -272,3 +272,70 @@ async def test_an_export_of_3_4_has_users_groups_and_wiki_markup(tmp_path: Path)
     }
     assert [id async for id in source.members("confluence-users")] == ["ann", "ben"]
     assert [id async for id in source.related_people("1")] == ["ann", "ben", "gone"]
+
+
+async def test_content_that_names_no_space_is_where_its_parent_is(tmp_path: Path) -> None:
+    source = await opened(
+        simple(
+            thing("Space", "2", name="Other", key="OTHER"),
+            page("10", space="2"),
+            thing("Page", "11", title="Child", version=1, parent=Ref("Page", "10")),
+            thing("Page", "12", title="Grandchild", version=1, parent=Ref("Page", "11")),
+            thing("Page", "13", title="Lost", version=1),
+        ),
+        tmp_path,
+    )
+    assert set(await listed(source, "2")) == {"10", "11", "12"}
+    assert (await noted(source))["content_without_space"] == 1
+
+
+async def test_numbers_beyond_all_bounds_count_as_not_told(tmp_path: Path) -> None:
+    source = await opened(
+        simple(
+            page("10", position=Raw("99999999999999999999999")),
+            page("11", position=Raw("-1")),
+            page("12", position=Raw("2.0")),
+            page("13", position=Raw("nan")),
+        ),
+        tmp_path,
+    )
+    items = await listed(source)
+    assert [items[id].position for id in ("10", "11", "12", "13")] == [None, None, 2, None]
+
+
+async def test_a_nested_group_is_flattened_over_a_circle_of_groups(tmp_path: Path) -> None:
+    source = await opened(
+        simple(
+            *(thing("InternalUser", str(n), name=f"user{n}") for n in range(3)),
+            *(thing("InternalGroup", f"1{n}", name=f"group{n}") for n in range(3)),
+            *(
+                thing(
+                    "HibernateMembership",
+                    f"2{n}",
+                    parentGroup=Ref("InternalGroup", f"1{n}"),
+                    userMember=Ref("InternalUser", str(n)),
+                )
+                for n in range(3)
+            ),
+            *(
+                thing(
+                    "HibernateMembership",
+                    f"3{n}",
+                    parentGroup=Ref("InternalGroup", f"1{n}"),
+                    groupMember=Ref("InternalGroup", f"1{(n + 1) % 3}"),
+                )
+                for n in range(3)
+            ),
+        ),
+        tmp_path,
+    )
+    for n in range(3):
+        assert [id async for id in source.members(f"group{n}")] == ["user0", "user1", "user2"]
+
+
+async def test_several_iterations_may_run_at_once(tmp_path: Path) -> None:
+    source = await opened(simple(*(page(str(n)) for n in range(1, 1200))), tmp_path)
+    iterations = [source.items("1"), source.items("1")]
+    for _ in range(1199):
+        first, second = [await anext(iteration) for iteration in iterations]
+        assert first == second
