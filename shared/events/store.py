@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_COMMANDS = 256  # in one call
 MAX_BYTES = 1 << 20  # of bodies in one call; a single command may exceed it
 CALLS = 2  # under way at once
-SPLIT = 32  # fewer commands than this are not worth two calls
+SPLIT = 64  # fewer commands than this are not worth two calls
 MAX_PAGE_BYTES = 8 << 20  # of bodies in one page of the log; a page has at least one event
 POLL = 0.5  # seconds: the longest time a waiting reader depends on a notification
 
@@ -107,7 +107,6 @@ class _Entry:
     bodies: list[bytes]
     guards: tuple[Guard, ...]
     size: int
-    touches: frozenset[str]  # its stream and those of its guards
     deadline: float
     answer: "asyncio.Future[Result]" = field(repr=False)
 
@@ -202,7 +201,6 @@ class EventStore:
             bodies,
             command.guards,
             size,
-            frozenset([command.stream, *(guard.stream for guard in command.guards)]),
             deadline,
             loop.create_future(),
         )
@@ -241,14 +239,15 @@ class EventStore:
         """The next batch, in the order of arrival. What touches a stream that a call under way writes waits."""
         limit = MAX_COMMANDS
         if not self._calls and len(self._queue) >= SPLIT:
-            limit = len(self._queue) // 2
+            limit = min(limit, len(self._queue) // 2)
+        busy = set().union(*self._calls.values()) if self._calls else frozenset[str]()
         batch: list[_Entry] = []
         size = 0
         while self._queue and len(batch) < limit:
             entry = self._queue[0]
             if batch and size + entry.size > MAX_BYTES:
                 break
-            if any(not entry.touches.isdisjoint(busy) for busy in self._calls.values()):
+            if entry.stream in busy or any(guard.stream in busy for guard in entry.guards):
                 break
             batch.append(self._queue.popleft())
             size += entry.size
