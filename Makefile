@@ -1,0 +1,78 @@
+# The verbs of this project. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input
+# Only what the lock files name, by hash: nothing is resolved, so nothing can slip in.
+INSTALL := $(PIP) install -qq --no-deps --require-hashes
+CODE := shared services cli sandbox tests
+PYTEST ?= $(BIN)/pytest
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo test test-containers bench-store lint format types contracts lock image compose ci clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.runtime ## Set up: a venv with what Cloudward needs to run; then use .venv/bin/cloudward
+
+dev: $(VENV)/.dev ## Set up for development: tests and checkers besides
+
+demo: setup ## Migrate the sample content between stand-ins on this machine
+	@$(BIN)/cloudward demo
+
+test: dev ## Run all tests (ARGS="-k name" for some)
+	$(PYTEST) $(ARGS)
+
+test-containers: dev ## Run the tests of store and delivery on Postgres 17 and NATS in containers
+	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery $(ARGS)
+
+bench-store: dev ## Measure the event store beside two others
+	$(BIN)/python -m tests.bench.store
+
+lint: dev ## Check style
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+format: dev ## Format the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+types: dev ## Check types
+	$(BIN)/mypy
+
+contracts: dev ## Check which package may import which
+	$(BIN)/lint-imports
+
+lock: ## Write the lock files anew from pyproject.toml (needs uv)
+	UV=$${UV:-uv} requirements/lock
+
+image: ## Build the image
+	docker build -t cloudward .
+
+compose: ## Start everything in containers and wait until it is healthy
+	docker compose up --build --detach --wait
+
+ci: ## Everything that must be green before a change lands
+	bash .ci/run
+
+clean: ## Remove what `setup` and the checkers made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Cloudward needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "Python cannot make a venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
+	@echo "installing what Cloudward needs ..."
+	@$(INSTALL) -r requirements/runtime.txt
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "installing what tests and checkers need ..."
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
