@@ -237,3 +237,9 @@ def mentions(body: str) -> Iterator[tuple[str, str]]:
     """("userkey" | "username", value) of each mention in storage format; not those in code samples."""
     for found in _MENTION.finditer(_CDATA.sub("", body)):
         yield found[1], html.unescape(found[2] or found[3] or "")
+
+
+def authors(row: Json) -> list[str]:
+    """Who made it and who last changed it."""
+    told = ((row.get("history") or {}).get("createdBy"), (row.get("version") or {}).get("by"))
+    return [id for id in map(person_id, told) if id]

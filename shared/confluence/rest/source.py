@@ -4,16 +4,12 @@ Memory is bounded by one page of a list, but for the ids of people already named
 """
 
 import asyncio
-import re
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Literal
 from urllib.parse import quote, urlsplit
-
-from lxml import etree
 
 from shared.confluence.model import (
     Attachment,
@@ -28,15 +24,11 @@ from shared.confluence.model import (
     Space,
 )
 from shared.confluence.rest import shapes
-from shared.confluence.rest.client import Client, Forbidden, Json
-from shared.confluence.source import FileMissing, NotInSource, SourceUnsupported
-
-#: Asked for in lists; the server silently gives fewer.
-PAGE = 200
-#: Users whose addresses are asked for at once.
-ADDRESSES = 8
-#: People remembered, so that bodies that mention the same ones do not ask again.
-REMEMBERED = 4096
+from shared.confluence.rest.client import Client, Json
+from shared.confluence.rest.instance import PAGE, SPACE_CREATOR, Instance
+from shared.confluence.rest.people import People
+from shared.confluence.rest.rights import Rights
+from shared.confluence.source import FileMissing, NotInSource
 
 CONTENT = f"body.storage,version,history,space,ancestors,metadata.labels,{shapes.RESTRICTIONS}"
 COMMENT = "body.storage,version,history,container,ancestors,extensions.inlineProperties,extensions.resolution"
@@ -49,22 +41,8 @@ COMMENT_ITEM = "version,ancestors,container.container"
 NAMED = f"body.storage,version,history,{shapes.RESTRICTIONS},children.attachment.version,children.attachment.history"
 COMMENT_NAMED = "body.storage,version,history,container.container"
 
-#: From which version on.
-SCAN, USER_LIST, REST_PERMISSIONS, NESTED_GROUPS, SPACE_CREATOR = (7, 18), (8, 4), (9, 1), (10, 0), (10, 0)
-#: The first version without JSON-RPC.
-RPC_GONE = (9, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _About:
-    version: str | None
-    build: int | None
-
-    @property
-    def number(self) -> tuple[int, int]:
-        """Major and minor; an unknown version counts as the oldest, so that nothing newer is asked of it."""
-        found = re.match(r"(\d+)\.(\d+)", self.version or "")
-        return (int(found[1]), int(found[2])) if found else (7, 0)
+#: Contents whose comments are asked for at once, where they cannot be listed by space.
+ABREAST = 8
 
 
 class RestSource:
@@ -74,12 +52,10 @@ class RestSource:
         self, base_url: str, *, token: str | None, username: str | None, password: str | None, timeout: float = 10.0
     ) -> None:
         self._client = Client(base_url, token=token, username=username, password=password, timeout=timeout)
-        self._known: _About | None = None
+        self._instance = Instance(self._client)
+        self._people = People(self._instance)
+        self._rights = Rights(self._instance, self._people)
         self._keys: dict[str, str] = {}
-        self._people: dict[str, Person | None] = {}
-        self._notes: Counter[str] = Counter()
-        self._rpc = True
-        self._scan = True
 
     async def close(self) -> None:
         await self._client.close()
@@ -87,230 +63,35 @@ class RestSource:
     # --- what it is ---------------------------------------------------------------------------------------------------
 
     async def info(self) -> SourceInfo:
-        about = await self._about()
+        about = await self._instance.about()
         await self._client.confirm()
         base = self._client.base
         instance = urlsplit(base).netloc + urlsplit(base).path
         return SourceInfo("server", about.version, about.build, base, instance)
 
     async def notes(self) -> list[ReaderNote]:
-        return [ReaderNote(code, count) for code, count in sorted(self._notes.items())]
+        return [ReaderNote(code, count) for code, count in sorted(self._instance.noted.items())]
 
-    async def _about(self) -> _About:
-        if self._known is None:
-            self._known = await self._detect()
-            self._rpc = self._rpc and self._known.number < RPC_GONE
-            self._scan = self._scan and self._known.number >= SCAN
-        return self._known
+    # --- people and rights --------------------------------------------------------------------------------------------
 
-    async def _detect(self) -> _About:
-        """Version by what every release answers: server-information from 9.1, else the manifest of application links."""
-        client = self._client
-        response = await client.answer(client.url("/rest/api/server-information"))
-        if response.status_code == 200 and "json" in response.headers.get("content-type", ""):
-            told = client.decoded(response)
-            if isinstance(told, dict) and "version" in told:
-                build = told.get("buildNumber")
-                return self._supported(_About(str(told["version"]), int(build) if build else None))
-        elif response.status_code not in {401, 404}:
-            client.check(response)
-        response = await client.answer(client.url("/rest/applinks/1.0/manifest"))
-        if response.status_code == 200 and b"<manifest" in response.content[:1000]:
-            parser = etree.XMLParser(resolve_entities=False, no_network=True)
-            try:
-                root = etree.fromstring(response.content, parser)
-            except etree.XMLSyntaxError:
-                root = None
-            if root is not None:
-                kind, version, build = (root.findtext(x) for x in ("typeId", "version", "buildNumber"))
-                if kind != "confluence":
-                    raise SourceUnsupported(f"{client.base} is not a Confluence but {kind or 'something else'}.")
-                return self._supported(_About(version, int(build) if build and build.isdecimal() else None))
-        await self._refuse_cloud()
-        me = await client.answer(client.url("/rest/api/user/current"))
-        if me.status_code == 404:
-            raise SourceUnsupported(
-                f"There is no Confluence at {client.base}. Give the address of its dashboard, with the context path if any."
-            )
-        client.decoded(client.check(me))
-        return _About(None, None)
-
-    async def _refuse_cloud(self) -> None:
-        host = urlsplit(self._client.base).hostname or ""
-        cloud = host.endswith((".atlassian.net", ".jira-dev.com"))
-        if not cloud:
-            response = await self._client.answer(self._client.url("/wiki/api/v2/spaces", [("limit", "1")]))
-            cloud = response.status_code == 200 and "json" in response.headers.get("content-type", "")
-        if cloud:
-            raise SourceUnsupported(f"{self._client.base} is a Confluence Cloud. Sources are Server and Data Center.")
-
-    def _supported(self, about: _About) -> _About:
-        if about.number < (7, 0):
-            raise SourceUnsupported(
-                f"{self._client.base} is Confluence {about.version}; by REST 7.0 and later are read. "
-                "Give an XML export of it instead."
-            )
-        return about
-
-    # --- people -------------------------------------------------------------------------------------------------------
-
-    async def people(self) -> AsyncIterator[Person]:
-        """From 8.4 the list of users. Before: members of groups, then whoever the remote API lists, then authors."""
-        about = await self._about()
-        if about.number >= USER_LIST:
-            try:
-                rows = self._client.rows("/rest/api/user/list", [("expand", "status"), ("limit", str(PAGE))])
-                async with aclosing(self._with_addresses(rows)) as people:
-                    async for person in people:
-                        yield person
-                await self._client.confirm()
-                return
-            except (Forbidden, NotInSource):
-                self._note("user_list_not_readable")
-        seen: set[str] = set()
-        async with aclosing(self._with_addresses(self._union(seen))) as people:
-            async for person in people:
-                yield person
-        await self._client.confirm()
-
-    async def _union(self, seen: set[str]) -> AsyncIterator[Json]:
-        async for group in self.groups():
-            async for row in self._member_rows(group.name):
-                if self._first(seen, row):
-                    yield row
-        for name in await self._rpc_names():
-            listed = await self._user_row("username", name)
-            if listed is not None and self._first(seen, listed):
-                yield listed
-        kinds: tuple[Literal["page", "blogpost", "comment"], ...] = ("page", "blogpost", "comment")
-        for kind in kinds:
-            async for content in self._listing(kind, None, "version,history"):
-                for author in self._authors(content):
-                    if author not in seen:
-                        seen.add(author)
-                        found = await self._user_row("key", author)
-                        if found is not None:
-                            yield found
-
-    @staticmethod
-    def _first(seen: set[str], row: Json) -> bool:
-        id = shapes.person_id(row)
-        if id is None or id in seen:
-            return False
-        seen.add(id)
-        return True
-
-    async def _rpc_names(self) -> list[str]:
-        """Names of all users, disabled ones too; empty where the remote API is not there."""
-        try:
-            names = await self._client.rpc("getActiveUsers", True) if self._rpc else []
-        except (NotInSource, Forbidden, SourceUnsupported):
-            return []
-        return [str(n) for n in names] if isinstance(names, list) else []
-
-    async def _with_addresses(self, rows: AsyncIterator[Json]) -> AsyncGenerator[Person, None]:
-        batch: list[Json] = []
-        async for row in rows:
-            batch.append(row)
-            if len(batch) == ADDRESSES:
-                for person in await self._addressed(batch):
-                    yield person
-                batch = []
-        for person in await self._addressed(batch):
-            yield person
-
-    async def _addressed(self, rows: list[Json]) -> list[Person]:
-        emails = await asyncio.gather(*(self._email(r.get("username")) for r in rows))
-        people = [shapes.person(r, e) for r, e in zip(rows, emails, strict=True)]
-        return [p for p in people if p is not None]
-
-    async def _email(self, username: str | None) -> str | None:
-        """By JSON-RPC, the only remote call that tells it; None where it is gone or switched off."""
-        await self._about()
-        if not self._rpc:
-            self._notes["emails_not_readable"] = 1
-            return None
-        if not username:
-            return None
-        try:
-            told = await self._client.rpc("getUser", username)
-        except NotInSource:
-            if not await self._rpc_answers():
-                self._rpc = False
-                self._notes["emails_not_readable"] = 1
-            return None
-        except (Forbidden, SourceUnsupported):
-            self._rpc = False
-            self._notes["emails_not_readable"] = 1
-            return None
-        return (told.get("email") or None) if isinstance(told, dict) else None
-
-    async def _rpc_answers(self) -> bool:
-        """Whether the remote API is switched on: then a name it refuses is only unknown to it."""
-        try:
-            return isinstance(await self._client.rpc("getServerInfo"), dict)
-        except (NotInSource, Forbidden, SourceUnsupported):
-            return False
-
-    async def _user_row(self, by: Literal["key", "username"], value: str) -> Json | None:
-        try:
-            row: Json = await self._client.json("/rest/api/user", [(by, value), ("expand", "status")])
-        except NotInSource:
-            await self._client.confirm()
-            return None
-        return row
+    def people(self) -> AsyncIterator[Person]:
+        return self._people.people()
 
     async def person(self, id: str) -> Person | None:
-        return await self._remembered("key", id)
+        return await self._people.person(id)
 
     async def person_by_name(self, username: str) -> Person | None:
-        found = await self._remembered("username", username.lower())
-        return found if found and (found.username or "").lower() == username.lower() else None
+        return await self._people.person_by_name(username)
 
-    async def _remembered(self, by: Literal["key", "username"], value: str) -> Person | None:
-        if not value:
-            return None
-        slot = f"{by}:{value}"
-        if slot not in self._people:
-            row = await self._user_row(by, value)
-            person = shapes.person(row, await self._email(row.get("username"))) if row else None
-            if len(self._people) >= REMEMBERED:
-                self._people.pop(next(iter(self._people)))
-            self._people[slot] = person
-        return self._people[slot]
+    def groups(self) -> AsyncIterator[Group]:
+        return self._people.groups()
 
-    # --- groups -------------------------------------------------------------------------------------------------------
+    def members(self, group: str) -> AsyncIterator[str]:
+        return self._people.members(group)
 
-    async def groups(self) -> AsyncIterator[Group]:
-        async for row in self._client.rows("/rest/api/group", [("limit", str(PAGE))]):
-            yield Group(row["name"])
-        await self._client.confirm()
-
-    async def members(self, group: str) -> AsyncIterator[str]:
-        """Before 10.0 REST does not tell which groups are in a group: members of those are missing, and a note says so."""
-        nested = (await self._about()).number >= NESTED_GROUPS
-        if not nested:
-            self._notes["nested_groups_not_readable"] = 1
-        seen: set[str] = set()
-        done: set[str] = set()
-        todo = [group]
-        while todo:
-            name = todo.pop()
-            if name in done:
-                continue
-            done.add(name)
-            async for row in self._member_rows(name):
-                if self._first(seen, row):
-                    yield str(shapes.person_id(row))
-            if nested:
-                path = f"/rest/api/group/{quote(name, safe='')}/groupmember"
-                async for row in self._client.rows(path, [("limit", str(PAGE))]):
-                    todo.append(row["name"])
-        await self._client.confirm()
-
-    def _member_rows(self, group: str) -> AsyncIterator[Json]:
-        path = f"/rest/api/group/{quote(group, safe='')}/member"
-        return self._client.rows(path, [("expand", "status"), ("limit", str(PAGE))])
+    async def permissions(self, space_id: str) -> AsyncIterator[Permission]:
+        async for permission in self._rights.permissions(await self._key(space_id)):
+            yield permission
 
     # --- spaces -------------------------------------------------------------------------------------------------------
 
@@ -329,7 +110,7 @@ class RestSource:
 
     async def _space_rows(self, parameters: list[tuple[str, str]]) -> AsyncGenerator[Json, None]:
         expand = "description.plain,homepage"
-        if (await self._about()).number >= SPACE_CREATOR:
+        if (await self._instance.about()).number >= SPACE_CREATOR:
             expand += ",creator,creationDate"
         async for row in self._client.rows("/rest/api/space", [*parameters, ("expand", expand)]):
             yield row
@@ -371,23 +152,22 @@ class RestSource:
 
     async def items(self, space_id: str) -> AsyncIterator[Item]:
         space = await self.space(space_id)
+        containers: list[str] = []
         kinds: tuple[Literal["page", "blogpost"], ...] = ("page", "blogpost")
         for kind in kinds:
-            async for row in self._listing(kind, space.key, ITEM):
+            async for row in self._instance.listing(kind, space.key, ITEM):
                 id = str(row["id"])
                 yield shapes.page_item(row, space.homepage_id)
-                files: list[str] = []
+                containers.append(id)
                 async for file in self._attachments(row, ATTACHMENT):
-                    files.append(str(file["id"]))
+                    containers.append(str(file["id"]))
                     yield shapes.attachment_item(file, id)
-                if not self._scan:
-                    for container in (id, *files):
-                        async for comment in self._comments(container, COMMENT_ITEM):
-                            yield shapes.comment_item(comment, container)
-        if self._scan:
-            async for row in self._listing("comment", space.key, COMMENT_ITEM):
-                if self._hangs_on_live(row):
-                    yield shapes.comment_item(row, str(row["container"]["id"]))
+                async for container, comment in self._comments_on(containers, COMMENT_ITEM):
+                    yield shapes.comment_item(comment, container)
+        async for container, comment in self._comments_on(containers, COMMENT_ITEM, last=True):
+            yield shapes.comment_item(comment, container)
+        async for container, comment in self._comments_of_space(space.key, COMMENT_ITEM):
+            yield shapes.comment_item(comment, container)
         await self._client.confirm()
 
     async def related_people(self, space_id: str) -> AsyncIterator[str]:
@@ -404,29 +184,29 @@ class RestSource:
         await self._client.confirm()
 
     async def _named(self, key: str) -> AsyncIterator[str]:
+        containers: list[str] = []
         kinds: tuple[Literal["page", "blogpost"], ...] = ("page", "blogpost")
         for kind in kinds:
-            async for row in self._listing(kind, key, NAMED):
+            async for row in self._instance.listing(kind, key, NAMED):
                 async for id in self._named_by(row):
                     yield id
-                containers = [str(row["id"])]
+                containers.append(str(row["id"]))
                 async for file in self._attachments(row, ATTACHMENT):
                     containers.append(str(file["id"]))
-                    for id in self._authors(file):
+                    for id in shapes.authors(file):
                         yield id
-                if not self._scan:
-                    for container in containers:
-                        async for comment in self._comments(container, COMMENT_NAMED):
-                            async for id in self._named_by(comment):
-                                yield id
-        if self._scan:
-            async for row in self._listing("comment", key, COMMENT_NAMED):
-                if self._hangs_on_live(row):
-                    async for id in self._named_by(row):
+                async for _, comment in self._comments_on(containers, COMMENT_NAMED):
+                    async for id in self._named_by(comment):
                         yield id
+        async for _, comment in self._comments_on(containers, COMMENT_NAMED, last=True):
+            async for id in self._named_by(comment):
+                yield id
+        async for _, comment in self._comments_of_space(key, COMMENT_NAMED):
+            async for id in self._named_by(comment):
+                yield id
 
     async def _named_by(self, row: Json) -> AsyncIterator[str]:
-        for id in self._authors(row):
+        for id in shapes.authors(row):
             yield id
         for restriction in shapes.restrictions(row):
             if restriction.person:
@@ -440,40 +220,12 @@ class RestSource:
                 if person:
                     yield person.id
 
-    @staticmethod
-    def _authors(row: Json) -> list[str]:
-        told = ((row.get("history") or {}).get("createdBy"), (row.get("version") or {}).get("by"))
-        return [id for id in map(shapes.person_id, told) if id]
-
-    @staticmethod
-    def _hangs_on_live(row: Json) -> bool:
-        """Comments of trashed pages are listed as current themselves. A page's own container, its space, may be archived."""
-        container = row.get("container")
-        while container and container.get("type") in {"page", "blogpost", "attachment"}:
-            if container.get("status", "current") != "current":
-                return False
-            container = container.get("container")
-        return bool(row.get("container"))
-
-    async def _listing(
-        self, kind: Literal["page", "blogpost", "comment"], key: str | None, expand: str
-    ) -> AsyncIterator[Json]:
-        """By cursor where there is one: later pages of /content are slow on large spaces."""
-        await self._about()
-        parameters = [("type", kind), ("status", "current"), ("expand", expand), ("limit", str(PAGE))]
-        if key is not None:
-            parameters.append(("spaceKey", key))
-        path = "/rest/api/content/scan" if self._scan else "/rest/api/content"
-        async for row in self._client.rows(path, parameters):
-            if row.get("type") == kind:
-                yield row
-
     async def _attachments(self, row: Json, expand: str) -> AsyncIterator[Json]:
-        """Those that came along with the page or, where they were cut off, all of them from their own list."""
+        """Those that came along with the page or, where they did not or were cut off, all of them from their own list."""
         nested = (row.get("children") or {}).get("attachment") or {}
-        results = nested.get("results") or []
-        cut = "next" in (nested.get("_links") or {}) or len(results) >= int(nested.get("limit") or 1)
-        if not cut:
+        results = nested.get("results")
+        cut = "next" in (nested.get("_links") or {}) or len(results or ()) >= int(nested.get("limit") or 1)
+        if results is not None and not cut:
             for file in results:
                 yield file
             return
@@ -482,10 +234,48 @@ class RestSource:
             if file.get("status", "current") == "current":
                 yield file
 
-    def _comments(self, container: str, expand: str) -> AsyncIterator[Json]:
+    async def _comments_of_space(self, key: str, expand: str) -> AsyncIterator[tuple[str, Json]]:
+        """With what they hang on; only where comments can be listed by space. Comments of trashed pages are left out."""
+        if not self._instance.scan:
+            return
+        async for row in self._instance.listing("comment", key, expand):
+            container = row.get("container")
+            if not container:
+                self._instance.note("comment_without_container")
+            elif self._live(container):
+                yield str(container["id"]), row
+
+    @staticmethod
+    def _live(container: Json | None) -> bool:
+        """A comment on something trashed is itself listed as current. The space, outermost, may be archived."""
+        while container and container.get("type") in {"page", "blogpost", "attachment"}:
+            if container.get("status", "current") != "current":
+                return False
+            container = container.get("container")
+        return True
+
+    async def _comments_on(
+        self, containers: list[str], expand: str, *, last: bool = False
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """Where comments cannot be listed by space: of the containers gathered so far, when there are enough (or it is
+        the last time). Empties the list."""
+        if self._instance.scan:
+            containers.clear()
+        while len(containers) >= ABREAST or (last and containers):
+            part, containers[:] = containers[:ABREAST], containers[ABREAST:]
+            answers = await asyncio.gather(*(self._comments(c, expand) for c in part))
+            for container, comments in zip(part, answers, strict=True):
+                for comment in comments:
+                    yield container, comment
+
+    async def _comments(self, container: str, expand: str) -> list[Json]:
         locations = [("location", x) for x in ("inline", "footer", "resolved")]
         parameters = [("depth", "all"), *locations, ("expand", expand), ("limit", str(PAGE))]
-        return self._client.rows(f"/rest/api/content/{container}/child/comment", parameters)
+        try:
+            path = f"/rest/api/content/{container}/child/comment"
+            return [row async for row in self._client.rows(path, parameters)]
+        except NotInSource:  # removed since it was listed; that it is no lost credential is confirmed at the end
+            return []
 
     # --- one entity ---------------------------------------------------------------------------------------------------
 
@@ -527,64 +317,6 @@ class RestSource:
             except NotInSource as e:
                 raise FileMissing(f"The source lists attachment {id}, but does not have its bytes.") from e
             yield pieces
-
-    # --- rights -------------------------------------------------------------------------------------------------------
-
-    async def permissions(self, space_id: str) -> AsyncIterator[Permission]:
-        """By REST from 9.1, before that by JSON-RPC; where neither answers, none, and a note."""
-        key = await self._key(space_id)
-        about = await self._about()
-        try:
-            if about.number >= REST_PERMISSIONS:
-                async for permission in self._rest_permissions(key):
-                    yield permission
-                return
-            if self._rpc:
-                async for permission in self._rpc_permissions(key):
-                    yield permission
-                return
-        except (NotInSource, Forbidden):
-            await self._client.confirm()
-        self._note("permissions_not_readable")
-
-    async def _rest_permissions(self, key: str) -> AsyncIterator[Permission]:
-        rows = await self._client.json(f"/rest/api/space/{quote(key, safe='~')}/permissions")
-        for n, row in enumerate(rows, 1):
-            told, subject = row.get("operation") or {}, row.get("subject") or {}
-            operation = shapes.PERMISSIONS.get((str(told.get("targetType")), str(told.get("operationKey"))))
-            if operation is None:
-                self._note("permission_unknown")
-                continue
-            kind = str(subject.get("type"))
-            if kind == "group":
-                yield Permission(f"p{n}", operation, "group", subject["name"])
-            elif kind == "anonymous":
-                yield Permission(f"p{n}", operation, "anonymous")
-            elif shapes.person_id(subject):
-                yield Permission(f"p{n}", operation, "person", shapes.person_id(subject))
-            else:
-                self._note("permission_subject_unknown")
-
-    async def _rpc_permissions(self, key: str) -> AsyncIterator[Permission]:
-        sets = await self._client.rpc("getSpacePermissionSets", key)
-        n = 0
-        for held in sets:
-            for row in held.get("spacePermissions") or ():
-                n += 1
-                operation = str(row.get("type") or held.get("type"))
-                if row.get("groupName"):
-                    yield Permission(f"p{n}", operation, "group", row["groupName"])
-                elif row.get("userName"):
-                    person = await self.person_by_name(row["userName"])
-                    if person:
-                        yield Permission(f"p{n}", operation, "person", person.id)
-                    else:
-                        self._note("permission_subject_unknown")
-                else:
-                    yield Permission(f"p{n}", operation, "anonymous")
-
-    def _note(self, code: str) -> None:
-        self._notes[code] += 1
 
     # --- links --------------------------------------------------------------------------------------------------------
 
