@@ -32,6 +32,8 @@ class SpaceNumbers(Part):
 
 
 class AnalysisStarted(Event):
+    """A dated snapshot of a source begins; ``chunk`` is the piece of work that takes it."""
+
     CATEGORY: ClassVar[str] = "analysis"
     analysis: Id
     source: Id
@@ -70,6 +72,8 @@ class AnalysisCompleted(Event):
 
 
 class AnalysisFailed(Event):
+    """The snapshot could not be taken. Another analysis may be started."""
+
     CATEGORY: ClassVar[str] = "analysis"
     analysis: Id
     source: Id

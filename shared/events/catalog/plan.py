@@ -29,15 +29,17 @@ class PlanSaved(PlanEvent):
 
 
 class PlanStarted(PlanEvent):
+    """The plan runs. ``consent``: whether somebody agreed that data are copied to the site, or none was needed."""
+
     consent: Literal["given", "given_before", "not_needed_for_sandbox"]
 
 
 class PlanPaused(PlanEvent):
-    pass
+    """No step begins any more until the plan is resumed; those in progress finish and are recorded."""
 
 
 class PlanResumed(PlanEvent):
-    pass
+    """A paused plan goes on where it stood."""
 
 
 class PlanStopRequested(PlanEvent):
@@ -67,7 +69,7 @@ class PlanStopped(PlanEnding):
 
 
 class PlanArchived(PlanEvent):
-    pass
+    """A plan that has ended, or never began, leaves the lists. What it recorded stays."""
 
 
 class PlanStuck(PlanEvent):

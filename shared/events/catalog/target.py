@@ -27,6 +27,8 @@ class SpaceReserved(Event):
 
 
 class SpaceReleased(Event):
+    """The plan's work on the space is over: another plan may reserve the target."""
+
     CATEGORY: ClassVar[str] = "target"
     target: Id
     plan: Id
