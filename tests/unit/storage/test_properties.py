@@ -2,7 +2,7 @@
 
 import string
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.confluence.storage import (
@@ -136,6 +136,9 @@ def test_escaped_text_is_read_back_but_for_what_xml_cannot_hold(text: str) -> No
 
 
 @given(st.integers(min_value=1, max_value=2**63 - 1))
+@example(2**32 - 1)
+@example(2**32)
+@example(2**36)
 def test_tiny_codes_are_read_back(content_id: int) -> None:
     code = tiny.encode(content_id)
     assert tiny.decode(code) == content_id
