@@ -6,7 +6,7 @@ from typing import get_args
 from urllib.parse import urlencode
 from uuid import NAMESPACE_URL, uuid5
 
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sandbox.sample.model import Content, Kind, User
 from sandbox.server.call import Call
@@ -15,9 +15,6 @@ from sandbox.server.errors import Refusal
 from sandbox.server.shapes import Json
 
 Handler = Callable[[Call], Response]
-
-CHUNK = 64 * 1024
-
 
 # --- who the instance is ---------------------------------------------------------------------------------------------
 
@@ -374,9 +371,7 @@ def download(call: Call) -> Response:
     if c is None or c.missing_file or all(r.number != number for r in c.revisions):
         raise Refusal(404, "Not found", plain=True)
     data = call.instance.file(c, number)
-    headers = {"Content-Length": str(len(data)), "Content-Disposition": "attachment"}
-    pieces = (data[i : i + CHUNK] for i in range(0, len(data), CHUNK))
-    return StreamingResponse(pieces, media_type=c.media_type, headers=headers)
+    return Response(data, media_type=c.media_type, headers={"Content-Disposition": "attachment"})
 
 
 #: Path below the context, handler, the feature its version must have.
