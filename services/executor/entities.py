@@ -95,6 +95,7 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
         try:
             return await handle(row, look)
         except Throttled as error:
+            job.claim.progress.update(waiting="throttled", tries=tries)
             await _pause(job, error.retry_after or 0.5 * tries, release=not look)
             since = time.monotonic()  # a site that answers 429 is there: it may take as long as it takes
         except (OutcomeUnknown, SiteUnavailable, SourceUnreachable) as error:
@@ -104,6 +105,8 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
                 return row.failed(
                     Reason.SOURCE_UNREADABLE if isinstance(error, SourceUnreachable) else Reason.SITE_UNAVAILABLE
                 )
+            log.warning("trying again", kind=row.kind, id=row.id, tries=tries, error=type(error).__name__, detail=str(error))
+            job.claim.progress.update(waiting=type(error).__name__, tries=tries)
             await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not look)
         except WritesForbidden as error:
             if job.claim.purpose == "settle":
