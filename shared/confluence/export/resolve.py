@@ -250,23 +250,14 @@ class Resolver:
         )
 
     def _depths(self, table: str) -> None:
-        """Depth by levels; what is then without one is in a circle or below one: the smallest id of a circle becomes a root."""
+        """Depth from the roots down; what is then without one is in a circle or below one, and the smallest id of each circle
+        becomes a root. Recursive queries follow the index of parents: a level at a time would be quadratic in a long chain."""
         db = self._db
-        self._script(f"CREATE INDEX stage.{table}_depth ON {table} (depth) WHERE live;")
-        db.execute(f"UPDATE stage.{table} SET depth = 0 WHERE live AND parent IS NULL")
-        level = 0
+        self._script(f"CREATE INDEX stage.{table}_depth ON {table} (depth) WHERE live")
+        self._descend(table, "t.parent IS NULL")
         circles = []
-        while True:
-            while db.execute(
-                f"""UPDATE stage.{table} SET depth = ? WHERE live AND depth IS NULL AND parent IN (
-                        SELECT id FROM stage.{table} WHERE live AND depth = ?)""",
-                (level + 1, level),
-            ).rowcount:
-                level += 1
-                self._check()
-            start = self._one(f"SELECT id FROM stage.{table} WHERE live AND depth IS NULL LIMIT 1")
-            if start is None:
-                break
+        while (start := self._one(f"SELECT id FROM stage.{table} WHERE live AND depth IS NULL LIMIT 1")) is not None:
+            self._check()
             seen: dict[str, None] = {}
             at = str(start)
             while at not in seen:
@@ -274,10 +265,25 @@ class Resolver:
                 at = str(self._one(f"SELECT parent FROM stage.{table} WHERE id = ?", at))
             order = list(seen)
             root = min(order[order.index(at) :], key=lambda id: (len(id), id))
-            db.execute(f"UPDATE stage.{table} SET parent = NULL, dangling = 1, depth = 0 WHERE id = ?", (root,))
+            db.execute(f"UPDATE stage.{table} SET parent = NULL, dangling = 1 WHERE id = ?", (root,))
+            self._descend(table, "t.id = ?", root)
             circles.append(root)
-            level = 0
         self.notes.add("parent_circle", len(circles), circles)
+
+    def _descend(self, table: str, roots: str, *parameters: str) -> None:
+        db = self._db
+        db.execute("CREATE TABLE IF NOT EXISTS stage.level (id TEXT PRIMARY KEY, depth INTEGER) WITHOUT ROWID")
+        db.execute("DELETE FROM stage.level")
+        db.execute(
+            f"""INSERT INTO stage.level WITH RECURSIVE down(id, depth) AS (
+                    SELECT t.id, 0 FROM stage.{table} t WHERE t.live AND {roots}
+                    UNION ALL SELECT c.id, d.depth + 1 FROM down d CROSS JOIN stage.{table} c ON c.parent = d.id WHERE c.live)
+                SELECT id, depth FROM down""",
+            parameters,
+        )
+        db.execute(
+            f"""UPDATE stage.{table} SET depth = l.depth FROM stage.level l WHERE l.id = {table}.id""",
+        )
 
     def _live_attachments(self) -> None:
         db = self._db

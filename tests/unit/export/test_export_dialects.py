@@ -8,6 +8,7 @@ import pytest
 from shared.confluence.export import ExportSource, open_export, take_in
 from shared.confluence.model import Item, Permission, Restriction
 from shared.confluence.source import NotInSource
+from tests.exports.independent import live
 from tests.unit.export.build import DIALECTS, Dialect, sample
 
 ALICE, BOB = "8a00000000000000000000000000000a", "8a00000000000000000000000000000b"
@@ -149,3 +150,10 @@ async def test_a_source_can_be_closed_twice(tmp_path: Path) -> None:
     source = await opened("dc", tmp_path)
     await source.close()
     await source.close()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_independent_count_used_to_judge_the_reader_sees_the_same(dialect: Dialect, tmp_path: Path) -> None:
+    expected = {"page": {"10", "11"}, "blogpost": {"20"}, "comment": {"30", "31"}, "attachment": {"40"}}
+    assert live(sample(dialect).zip(tmp_path / "x.zip", prefix="nested/")) == expected
+    assert live(sample(dialect).folder(tmp_path / "x")) == expected

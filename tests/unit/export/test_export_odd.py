@@ -339,3 +339,8 @@ async def test_several_iterations_may_run_at_once(tmp_path: Path) -> None:
     for _ in range(1199):
         first, second = [await anext(iteration) for iteration in iterations]
         assert first == second
+
+
+async def test_a_chain_of_thousands_of_pages_is_followed_to_its_end(tmp_path: Path) -> None:
+    source = await opened(simple(*(page(str(n), str(n - 1) if n > 1 else None) for n in range(1, 4001))), tmp_path)
+    assert max([item.depth async for item in source.items("1")]) == 3999
