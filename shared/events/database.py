@@ -88,6 +88,8 @@ async def open_pool(settings: Settings, *, application: str, patience: float = 3
                 f"Postgres at {where} refuses this process: {error}."
                 " Check CLOUDWARD_DATABASE_URL and the password file; `cloudward db upgrade` creates the roles."
             ) from error
+        except ValueError as error:
+            raise DatabaseUnavailable(f"CLOUDWARD_DATABASE_URL is no usable address: {error}.") from error
         except AWAY as error:
             if loop.time() + pause > deadline:
                 raise DatabaseUnavailable(

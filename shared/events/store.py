@@ -34,11 +34,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 COLUMNS = "position, event_id, stream, version, type, body, recorded_at, link"
 _APPEND = "SELECT outcome, at, actual FROM log.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_OF_STREAM = f"SELECT {COLUMNS} FROM log.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
+_BY_ID = f"SELECT {COLUMNS} FROM log.events WHERE event_id = $1"
+_HEAD = "SELECT position, link, log_id, recorded_at FROM log.log_head"
+# After a position, so many events and so many bytes of bodies at most, but one event at least.
+PAGE = f"""SELECT {COLUMNS} FROM (
+  SELECT *, sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS before
+  FROM log.events WHERE position > $1 AND position <= $1 + $2
+) page WHERE before < $3 ORDER BY position"""
 _STREAM_PAGE = 500
+_UNIQUE_ID = "events_event_id_key"
+READS = (
+    3  # tries of a read: after a restart of Postgres the pool may hand out a connection that is not known to be lost
+)
 
 
-class StoreUnavailable(Exception):
-    """Postgres did not answer within the store's patience. The command may be recorded: append it again."""
+class StoreUnavailable(ConnectionError):
+    """Postgres did not answer within the store's patience. A command may be recorded: append it again."""
 
 
 class AppendRefused(Exception):
@@ -277,10 +289,10 @@ class EventStore:
                 [result] = await self._call([entry])
                 _answer(entry, result)
                 return
-            except asyncpg.UniqueViolationError:
-                _answer(entry, Result("mismatch", None, None))
-                return
             except FAILURES as again:
+                if isinstance(again, asyncpg.UniqueViolationError) and again.constraint_name == _UNIQUE_ID:
+                    _answer(entry, Result("mismatch", None, None))
+                    return
                 if not _is_temporary(again):
                     _fail(entry, AppendRefused(f"The database refuses to append to {entry.stream}: {again}"))
                     return
@@ -315,10 +327,9 @@ class EventStore:
 
     async def read_stream(self, stream: str, after: int = -1) -> list[Recorded]:
         """The events of a stream with a version above ``after``, in order; none for a stream that does not exist."""
-        query = f"SELECT {COLUMNS} FROM log.events WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
         found: list[Recorded] = []
         while True:
-            page = [recorded(row) for row in await self._pool.fetch(query, stream, after, _STREAM_PAGE)]
+            page = [recorded(row) for row in await self._fetch(_OF_STREAM, stream, after, _STREAM_PAGE)]
             found += page
             if len(page) < _STREAM_PAGE:
                 return found
@@ -329,27 +340,36 @@ class EventStore:
 
         Positions have no holes: the last one read is all a reader has to remember. Empty only at the end of the log.
         """
-        rows = await self._pool.fetch(
-            f"""SELECT {COLUMNS} FROM (
-                  SELECT *, sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS before
-                  FROM log.events WHERE position > $1 AND position <= $1 + $2
-                ) page WHERE before < $3 ORDER BY position""",
-            after,
-            limit,
-            MAX_PAGE_BYTES,
-        )
+        rows = await self._fetch(PAGE, after, limit, MAX_PAGE_BYTES)
         return [recorded(row) for row in rows]
 
     async def event(self, event_id: str) -> Recorded | None:
-        row = await self._pool.fetchrow(f"SELECT {COLUMNS} FROM log.events WHERE event_id = $1", event_id)
-        return None if row is None else recorded(row)
+        """The event with this id. A handler that finds the first id of its command has decided already."""
+        rows = await self._fetch(_BY_ID, event_id)
+        return recorded(rows[0]) if rows else None
 
     async def head(self) -> Head:
-        row = await self._pool.fetchrow("SELECT position, link, log_id, recorded_at FROM log.log_head")
-        if row is None:
+        """The end of the log as it is now."""
+        rows = await self._fetch(_HEAD)
+        if not rows:
             raise AppendRefused("The log has no head: the schema is damaged. Restore it from a backup.")
+        row = rows[0]
         self._note(row["position"])
         return Head(row["position"], row["link"], row["log_id"].hex, _micros(row["recorded_at"]))
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        """Rows of a read. Raises StoreUnavailable if Postgres is away."""
+        for attempt in range(1, READS + 1):
+            try:
+                return list(await self._pool.fetch(query, *arguments))
+            except FAILURES as error:
+                if not _is_temporary(error):
+                    raise
+                if attempt == READS:
+                    reason = f"{error or type(error).__name__}"
+                    raise StoreUnavailable(f"Postgres did not answer a read ({reason}).") from error
+                await asyncio.sleep(0.05 * attempt)
+        raise AssertionError("unreachable")
 
     # Waiting
 
@@ -457,11 +477,19 @@ def _is_gone(connection: Any) -> bool:
 
 
 def _is_temporary(error: BaseException) -> bool:
-    """Worth another try: Postgres is away, or gave up waiting for a lock or for the statement to end."""
+    """Worth another try: Postgres is away, or cannot take it at the moment."""
     if isinstance(error, asyncpg.DataError):  # a value that cannot be sent: an InterfaceError of asyncpg, but no outage
         return False
     return isinstance(
-        error, (*AWAY, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.TransactionRollbackError)
+        error,
+        (
+            *AWAY,
+            asyncpg.LockNotAvailableError,
+            asyncpg.QueryCanceledError,
+            asyncpg.TransactionRollbackError,
+            asyncpg.InsufficientResourcesError,  # a full disk, say
+            asyncpg.ReadOnlySQLTransactionError,  # a standby, for the moment of a switch-over
+        ),
     )
 
 

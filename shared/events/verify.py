@@ -10,7 +10,7 @@ from typing import Any, Literal
 import asyncpg
 
 from shared.events.record import leaf, link, origin, record
-from shared.events.store import COLUMNS, recorded
+from shared.events.store import PAGE, recorded
 
 _PAGE = 1000
 _PAGE_BYTES = 16 << 20
@@ -56,16 +56,7 @@ async def verify_links(pool: "asyncpg.Pool[Any]") -> Verdict:
         return Verdict(log_id, position, current, where, problem, message)
 
     while position < end:
-        page = await pool.fetch(
-            f"""SELECT {COLUMNS} FROM (
-                  SELECT *, sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS before
-                  FROM log.events WHERE position > $1 AND position <= least($1 + $2, $3)
-                ) page WHERE before < $4 ORDER BY position""",
-            position,
-            _PAGE,
-            end,
-            _PAGE_BYTES,
-        )
+        page = await pool.fetch(PAGE, position, min(_PAGE, end - position), _PAGE_BYTES)
         for event in map(recorded, page):
             if event.position != position + 1:
                 break

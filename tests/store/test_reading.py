@@ -6,10 +6,13 @@ import time
 import pytest
 
 from shared.events import store as store_module
-from shared.events.store import Append, EventStore
+from shared.events.database import open_pool
+from shared.events.store import Append, EventStore, StoreUnavailable
 from shared.events.types import new_id
+from shared.ops.settings import Settings
 from tests.store.commands import CONTEXT, command, plan
 from tests.store.logs import Log
+from tests.store.wire import Wire
 
 
 async def test_no_reader_ever_skips_or_repeats_an_event_under_8_concurrent_writers(log: Log) -> None:
@@ -77,6 +80,44 @@ async def test_a_page_of_the_log_is_bounded_by_number_and_by_bytes(
     monkeypatch.setattr(store_module, "MAX_PAGE_BYTES", 1)
     assert [e.position for e in await store.read_log(49)] == [50], "a page has one event at least, however large"
     assert await store.read_log(50) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        (store_module.PAGE, "100, 500, 1000000"),
+        (store_module._OF_STREAM, "'plan-1', 0, 500"),
+        (store_module._BY_ID, "gen_random_uuid()"),
+    ],
+    ids=["page", "stream", "id"],
+)
+async def test_a_read_goes_by_an_index_whatever_the_size_of_the_log(
+    log: Log, store: EventStore, query: str, arguments: str
+) -> None:
+    for _ in range(6):
+        await store.append(command(plan(), count=500))
+    admin = await log.connect()
+    await admin.execute("ANALYZE log.events")
+    await admin.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE read AS {query}")
+    lines = await admin.fetch(f"EXPLAIN EXECUTE read({arguments})")
+    text = "\n".join(line[0] for line in lines)
+    assert "using events_" in text and "Seq Scan" not in text, text
+
+
+async def test_reads_go_on_after_connections_were_lost_and_say_when_postgres_is_away(log: Log) -> None:
+    async with Wire(log.dsn("cw_dashboard")) as wire:
+        pool = await open_pool(Settings(database_url=wire.dsn, database_pool=2), application="tests")
+        async with EventStore(pool) as store:
+            assert (await store.head()).position == 0
+            wire.drop()
+            assert await store.read_log(0) == []
+            await wire.cut()
+            with pytest.raises(StoreUnavailable, match="did not answer a read"):
+                await store.read_log(0)
+            assert not await store.wait_beyond(0, 0.1)
+            await wire.mend()
+            assert await store.read_stream(plan()) == []
+        await pool.close()
 
 
 async def test_a_long_stream_is_read_whole(store: EventStore) -> None:

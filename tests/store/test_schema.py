@@ -184,6 +184,8 @@ async def test_a_refused_login_is_told_at_once(log: Log, tmp_path: Path) -> None
         await open_pool(
             Settings(database_url=log.dsn("cw_planner").replace(log.database.name, "nowhere")), application="tests"
         )
+    with pytest.raises(DatabaseUnavailable, match="no usable address"):
+        await open_pool(Settings(database_url="mysql://localhost/x"), application="tests")
     with pytest.raises(DatabaseUnavailable, match="cannot be read"):
         await open_pool(Settings(database_password_file=tmp_path / "none"), application="tests")
     assert isinstance(raised_cause(await refused(settings)), asyncpg.InvalidAuthorizationSpecificationError)
