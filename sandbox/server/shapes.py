@@ -191,7 +191,7 @@ class Shapes:
             expandable["metadata"] = ""
             if metadata:
                 out["metadata"] = metadata
-        if c.kind == "page" and self.version.has("ids-in-links"):
+        if c.kind in {"page", "attachment"} and self.version.has("ids-in-links"):
             out["position"] = -1 if c.position is None else c.position
         out["extensions"] = self.extensions(c, tree.get("extensions") or {})
         links: Json = {"webui": self.webui(c), "self": self.rest(path)}

@@ -90,7 +90,9 @@ class Client:
     # --- one request --------------------------------------------------------------------------------------------------
 
     async def answer(self, url: str, *, method: str = "GET", body: Any = None) -> httpx.Response:
-        """Any answer but those worth another attempt; these become SourceUnreachable when attempts are used up."""
+        """Any answer but those worth another attempt.
+
+        When attempts are used up: SourceUnreachable, or SourceError for 500, which a single broken content can cause."""
         waited = 0.0
         failures = 0
         while True:
@@ -115,8 +117,10 @@ class Client:
                     pause = max(asked, 0.05)
                 else:
                     if failures == len(PAUSES):
-                        raise SourceUnreachable(
-                            f"{self.base} answers {response.status_code} again and again. See the server's own log."
+                        kind = SourceError if response.status_code == 500 else SourceUnreachable
+                        raise kind(
+                            f"{self.base} answers {response.status_code} to {response.url.path} again and again. "
+                            "See the server's own log."
                         )
                     pause = PAUSES[failures]
                     failures += 1

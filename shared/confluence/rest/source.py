@@ -56,6 +56,7 @@ class RestSource:
         self._people = People(self._instance)
         self._rights = Rights(self._instance, self._people)
         self._keys: dict[str, str] = {}
+        self._spelled: dict[str, str] = {}
 
     async def close(self) -> None:
         await self._client.close()
@@ -103,7 +104,7 @@ class RestSource:
             async for row in self._space_rows([("status", status), ("limit", str(PAGE))]):
                 space = shapes.space(row, status)
                 found.setdefault(space.id, space)
-                self._keys[space.id] = space.key
+                self._remember(space.id, space.key)
         await self._client.confirm()
         for space in sorted(found.values(), key=lambda s: s.key):
             yield space
@@ -130,19 +131,23 @@ class RestSource:
                 async for row in rows:
                     if row["key"].lower() == key.lower():
                         found = shapes.space(row, status)
-                        self._keys[found.id] = found.key
+                        self._remember(found.id, found.key)
                         return found
         await self._client.confirm()
         return None
+
+    def _remember(self, id: str, key: str) -> None:
+        self._keys[id] = key
+        self._spelled[key.lower()] = key
 
     async def _key(self, id: str) -> str:
         """REST names spaces by key, the model by id."""
         if id not in self._keys:
             async for row in self._client.rows("/rest/api/space", [("limit", "500")]):
-                self._keys[str(row["id"])] = row["key"]
+                self._remember(str(row["id"]), row["key"])
         if id not in self._keys:  # some releases list archived spaces only when asked for
             async for row in self._client.rows("/rest/api/space", [("status", "archived"), ("limit", "500")]):
-                self._keys[str(row["id"])] = row["key"]
+                self._remember(str(row["id"]), row["key"])
         if id not in self._keys:
             await self._client.confirm()
             raise NotInSource(f"Space {id} is not there, or not visible to this user.")
@@ -322,7 +327,8 @@ class RestSource:
 
     async def find_content(self, space_key: str, title: str, posting_day: date | None = None) -> str | None:
         kind = "page" if posting_day is None else "blogpost"
-        parameters = [("spaceKey", space_key), ("title", title), ("type", kind), ("status", "current"), ("limit", "25")]
+        key = self._spelled.get(space_key.lower(), space_key)
+        parameters = [("spaceKey", key), ("title", title), ("type", kind), ("status", "current"), ("limit", "25")]
         if posting_day is not None:
             parameters.append(("postingDay", posting_day.isoformat()))
         try:

@@ -22,6 +22,7 @@ from shared.confluence.rest import RestSource
 from shared.confluence.rest import client as rest_client
 from shared.confluence.source import (
     NotInSource,
+    Source,
     SourceError,
     SourceUnauthorized,
     SourceUnreachable,
@@ -245,6 +246,29 @@ async def test_a_server_error_that_passes_is_survived_and_one_that_stays_is_told
         with pytest.raises(SourceUnreachable, match="502"):
             await source.info()
         await source.close()
+
+
+async def test_one_broken_content_is_no_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_client, "PAUSES", (0.0,))
+    app = instance("8.5.6")
+    page = next(c for c in app.state.instance.contents.values() if c.kind == "page")
+
+    async def broken(request: Request) -> Response | None:
+        return PlainTextResponse("", 500) if request.url.path.endswith(f"/content/{page.id}") else None
+
+    app.state.fault = broken
+    async with serving(app) as url:
+        source = reader(url)
+        with pytest.raises(SourceError) as caught:
+            await source.content(str(page.id))
+        assert not isinstance(caught.value, SourceUnreachable)
+        assert (await source.info()).version == "8.5.6"
+        await source.close()
+
+
+def test_the_reader_is_a_source() -> None:
+    source: type[Source] = RestSource
+    assert source
 
 
 async def test_a_download_that_is_cut_short_is_an_error_and_not_a_short_file() -> None:
