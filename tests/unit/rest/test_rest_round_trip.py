@@ -45,7 +45,7 @@ async def test_the_inventory_holds_every_live_entity_once_as_the_instance_has_it
     app = instance(version, sample)
     held: Instance = app.state.instance
     async with serving(app) as url:
-        source = RestSource(url, **credential(version))
+        source = reader(url, version)
         spaces = [s async for s in source.spaces()]
         assert [s.key for s in spaces] == sorted(held.spaces)
         for space in spaces:
@@ -70,7 +70,7 @@ async def test_every_entity_reads_back_whole(version: str, sample: str) -> None:
     app = instance(version, sample)
     held: Instance = app.state.instance
     async with serving(app) as url:
-        source = RestSource(url, **credential(version))
+        source = reader(url, version)
         for model in held.spaces.values():
             for id, c in live(held, model.key).items():
                 if c.kind == "comment":
@@ -133,7 +133,7 @@ async def test_people_groups_permissions_and_mentions_are_those_of_the_instance(
     held: Instance = app.state.instance
     number = tuple(int(x) for x in version.split(".")[:2])
     async with serving(app) as url:
-        source = RestSource(url, **credential(version))
+        source = reader(url, version)
         people = {p.id: p async for p in source.people()}
         assert set(people) == set(held.users)
         for key, user in held.users.items():
@@ -187,8 +187,8 @@ def named_in(held: Instance, space: str, *, permissions: bool) -> set[str]:
     return names
 
 
-def credential(version: str) -> dict[str, str | None]:
+def reader(url: str, version: str) -> RestSource:
     """Tokens exist from 7.9 on."""
     if tuple(int(x) for x in version.split(".")[:2]) >= (7, 9):
-        return {"token": "sandbox-pat", "username": None, "password": None}
-    return {"token": None, "username": "admin", "password": "admin"}
+        return RestSource(url, token="sandbox-pat", username=None, password=None)
+    return RestSource(url, token=None, username="admin", password="admin")
