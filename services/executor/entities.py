@@ -105,7 +105,9 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
                 return row.failed(
                     Reason.SOURCE_UNREADABLE if isinstance(error, SourceUnreachable) else Reason.SITE_UNAVAILABLE
                 )
-            log.warning("trying again", kind=row.kind, id=row.id, tries=tries, error=type(error).__name__, detail=str(error))
+            log.warning(
+                "trying again", kind=row.kind, id=row.id, tries=tries, error=type(error).__name__, detail=str(error)
+            )
             job.claim.progress.update(waiting=type(error).__name__, tries=tries)
             await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not look)
         except WritesForbidden as error:

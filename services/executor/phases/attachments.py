@@ -8,6 +8,7 @@ from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence.model import Attachment
 from shared.confluence.site import NameTaken, SiteAttachment
+from shared.confluence.source import FileMissing
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
@@ -43,28 +44,41 @@ async def move(job: Job) -> None:
         if kind is Kind.ATTACHMENT:
             return row.skipped(Reason.NO_CLOUD_COUNTERPART)
         attachment = await job.source.attachment(row.id)
-        if look and (found := await _adoptable(job, kind, target, attachment)):
-            job.taken.add(found.id)
-            return row.migrated(found.id, target_version=found.version, digest=await _digest(job, row.id), adopted=True)
-        for n in range(1, 50):
-            name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
-            async with job.source.open_attachment(row.id) as chunks:
-                hashing = _Hashing(chunks)
-                try:
-                    made = await job.site.create_attachment(
-                        target, name, attachment.media_type, aiter(hashing), None, comment=attachment.comment
-                    )
-                except NameTaken:
-                    continue
-            return row.migrated(
-                made.id,
-                Reason.TITLE_CLASH if n > 1 else None,
-                target_version=made.version,
-                digest=hashing.digest,
-            )
-        return row.failed(Reason.TITLE_CLASH)
+        try:
+            return await _copy(job, row, kind, target, attachment, look)
+        except FileMissing:  # by REST it shows only now; an export's inventory knows it before
+            return row.skipped(Reason.FILE_MISSING)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _copy(job: Job, row: Row, kind: Kind, target: str, attachment: Attachment, look: bool) -> Entity:
+    for n in range(1, 50):
+        name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
+        if look and (found := await _adoptable(job, kind, target, name)):
+            job.taken.add(found.id)
+            return row.migrated(
+                found.id,
+                Reason.TITLE_CLASH if n > 1 else None,
+                target_version=found.version,
+                digest=await _digest(job, row.id),
+                adopted=True,
+            )
+        async with job.source.open_attachment(row.id) as chunks:
+            hashing = _Hashing(chunks)
+            try:
+                made = await job.site.create_attachment(
+                    target, name, attachment.media_type, aiter(hashing), None, comment=attachment.comment
+                )
+            except NameTaken:
+                continue
+        return row.migrated(
+            made.id,
+            Reason.TITLE_CLASH if n > 1 else None,
+            target_version=made.version,
+            digest=hashing.digest,
+        )
+    return row.failed(Reason.TITLE_CLASH)
 
 
 def _renamed(filename: str, n: int) -> str:
@@ -72,11 +86,11 @@ def _renamed(filename: str, n: int) -> str:
     return f"{path.stem} ({n}){path.suffix}"
 
 
-async def _adoptable(job: Job, kind: Kind, container: str, attachment: Attachment) -> SiteAttachment | None:
+async def _adoptable(job: Job, kind: Kind, container: str, filename: str) -> SiteAttachment | None:
     """A file of this name on the container that the migrator put there and that stands for nothing else."""
     async for found in job.site.attachments("page" if kind is Kind.PAGE else "blogpost", container):
         if (
-            found.filename == attachment.filename
+            found.filename == filename
             and found.author in (None, job.me.account_id)
             and not await job.is_mapped(found.id)
         ):

@@ -52,9 +52,8 @@ async def move(job: Job) -> None:
 async def _why_without_container(job: Job, row: Row) -> Reason:
     """A comment on a file that the source does not hold has nothing to hang on, and that was known before."""
     without_file = await job.pool.fetchval(
-        "SELECT true FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'attachment' AND id = $3 AND NOT has_file",
+        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'attachment' AND id = $2 AND reason = 'file_missing'",
         job.claim.work.task,
-        job.epoch,
         row.container,
     )
     return Reason.FILE_MISSING if without_file else Reason.PARENT_NOT_MOVED
