@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 _OPEN, _CLOSE = "<![CDATA[", "]]>"
-_LONGEST_TOKEN = 16
+_BEGUN = re.compile(r"(?:&(?:#[0-9a-zA-Z]{0,32})?|<(?:!(?:\[(?:C(?:D(?:A(?:T(?:A)?)?)?)?)?)?)?|\]\]?)\Z")
+_LONGEST_TOKEN = 40
 
 
 def allowed(code: int) -> bool:
@@ -86,10 +87,10 @@ def _ends_in_cdata(text: str, inside: bool) -> bool:
 
 
 def _safe_end(text: str) -> int:
-    """Where to cut so that no reference and no CDATA mark is cut in two."""
+    """Where to cut so that no reference and no CDATA mark is cut in two: before what may be the beginning of one."""
     tail = max(0, len(text) - _LONGEST_TOKEN)
-    starts = [text.find(mark, tail) for mark in "&<]"]
-    return min((start for start in starts if start >= 0), default=len(text))
+    begun = _BEGUN.search(text, tail)
+    return begun.start() if begun is not None else len(text)
 
 
 def clean(text: str) -> tuple[str, int]:
