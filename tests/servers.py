@@ -242,9 +242,7 @@ class ContainerPostgresServer(_InContainer, PostgresServer):
             .with_env("POSTGRES_PASSWORD", self._admin)
             .with_env("POSTGRES_DB", "cloudward")
             .with_env("POSTGRES_INITDB_ARGS", "--locale=C --locale-provider=builtin --builtin-locale=C.UTF-8")
-            .with_command(
-                "postgres -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
-            )
+            .with_command("postgres -c fsync=off -c full_page_writes=off -c max_connections=200")
         )
 
     async def start(self) -> None:

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
+
+# Exit code of a child whose account could not be given the right to enter closed folders.
+CANNOT_ENTER = 126
 
 _LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None, use_errno=True) if _LINUX else None
@@ -71,7 +75,8 @@ def _become(account: RunAs) -> None:
     installation below /root is then usable without opening /root to everybody.
     """
     if account.search and _libc is not None:
-        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Keeps capabilities over setuid, and makes access(2), which initdb asks, heed them.
+        _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(account.gid)
     os.setuid(account.uid)
@@ -82,7 +87,7 @@ def _become(account: RunAs) -> None:
         if _libc.capset(header, sets) != 0 or (
             _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_READ_SEARCH, 0, 0) != 0
         ):
-            os._exit(126)
+            os._exit(CANNOT_ENTER)
 
 
 def _before_exec(death_signal: signal.Signals, account: RunAs | None, parent: int) -> Callable[[], None]:

@@ -19,13 +19,14 @@ from urllib.parse import quote
 
 import asyncpg
 
-from cli.embedded.child import Child, EmbeddedError, RunAs, can_enter, secret_file, unprivileged
+from cli.embedded.child import CANNOT_ENTER, Child, EmbeddedError, RunAs, can_enter, secret_file, unprivileged
 
 DATABASE = "cloudward"
 SUPERUSER = "postgres"
 
-# For databases that are thrown away: a crash of the machine (not of the server) may lose them.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# For databases that are thrown away: a crash of the machine may lose them. A crash of the server may not, so commits still
+# reach the operating system.
+FAST = {"fsync": "off", "full_page_writes": "off"}
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -206,6 +207,8 @@ class EmbeddedPostgres:
             code = await child.wait(120)
         finally:
             Path(name).unlink(missing_ok=True)
+        if code == CANNOT_ENTER:
+            raise self._closed()
         if code != 0:
             raise EmbeddedError(
                 "The database could not be made", f"initdb ended with {code}: {child.tail(3)}", f"Look into {self.log}."
@@ -226,11 +229,20 @@ class EmbeddedPostgres:
                         "Postgres does not answer", f"no answer for {timeout:.0f} s", f"Look into {self.log}."
                     )
                 await asyncio.sleep(0.03)
+            if self._child.returncode == CANNOT_ENTER:
+                raise self._closed()
             # Processes of a killed predecessor hold its shared memory until they notice: a moment, then it works.
             tail = self._child.tail(6)
             if time.monotonic() > deadline or not ("still in use" in tail or "lock file" in tail):
                 raise EmbeddedError("Postgres cannot start", tail or "it ended at once", f"Look into {self.log}.")
             await asyncio.sleep(0.25)
+
+    def _closed(self) -> EmbeddedError:
+        return EmbeddedError(
+            "Postgres cannot start",
+            f"as root it runs under another account, which cannot enter {self.cluster.parent} or {binaries()}",
+            "Run as another user than root, or install and keep data where every user may enter.",
+        )
 
     def _spawn(self) -> Child:
         settings = {**self._settings, "unix_socket_directories": str(self.socket)}
