@@ -87,9 +87,6 @@ class Front:
             reply = answer({"statusCode": 414, "message": "Request-URI Too Long"}, 414)
         elif body is None:
             reply = self.back.too_large(request, limit)
-        elif request.method == "GET" and request.body:
-            # The edge in front of Cloud refuses it before Confluence sees it.
-            reply = answer({"code": 403, "message": "Forbidden"}, 403)
         else:
             try:
                 reply = await self.back.handle(request)
@@ -198,8 +195,10 @@ async def _read(receive: Receive, limit: int) -> tuple[bytes | None, bool]:
 def _headers(reply: Answer) -> list[tuple[bytes, bytes]]:
     headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
     if reply.status not in (204, 304):
-        headers.append((b"content-type", reply.content_type.encode("latin-1")))
-        headers.append((b"content-length", str(len(reply.body)).encode()))
+        if reply.content_type:
+            headers.append((b"content-type", reply.content_type.encode("latin-1")))
+        length = len(reply.body) if reply.length is None else reply.length
+        headers.append((b"content-length", str(length).encode()))
     return headers
 
 

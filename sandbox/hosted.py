@@ -1,7 +1,9 @@
 """An instance that is an ASGI application of its own, behind the same front as the others."""
 
+import asyncio
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from sandbox.wire import Answer, Document, Request, answer
 
@@ -11,8 +13,7 @@ _NUMBER = re.compile(r"/[0-9]+(?=/|$)")
 class Hosted:
     """Runs the application on a request read whole and collects its answer.
 
-    The application may put ``sandbox.route``, ``sandbox.account`` and ``sandbox.effects`` (a list of ``wire.Effect``)
-    into ``scope["state"]`` for the journal.
+    The application says in ``scope["state"]["journal_entry"]`` who asked (``user``) and whether for a change (``write``).
     """
 
     upload_limit = 104_857_600
@@ -29,11 +30,11 @@ class Hosted:
         host, _, port = request.headers.get("host", "127.0.0.1").partition(":")
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
             "method": request.method,
             "scheme": request.origin.partition(":")[0],
-            "path": _unquoted(request.path),
+            "path": unquote(request.path),
             "raw_path": request.path.encode("latin-1"),
             "query_string": request.raw_query.encode("latin-1"),
             "root_path": "",
@@ -45,7 +46,14 @@ class Hosted:
         reply = Answer(500, content_type="")
         chunks: list[bytes] = []
 
+        asked = False
+
         async def receive() -> Document:
+            nonlocal asked
+            if asked:
+                # A streaming answer waits here for its reader to go away: told the request again, it would ask for ever.
+                await asyncio.Event().wait()
+            asked = True
             return {"type": "http.request", "body": request.body, "more_body": False}
 
         async def send(message: Any) -> None:
@@ -54,25 +62,22 @@ class Hosted:
                 for name, value in message.get("headers", []):
                     if name == b"content-type":
                         reply.content_type = value.decode("latin-1")
-                    elif name != b"content-length":
+                    elif name == b"content-length":
+                        reply.length = int(value) if request.method == "HEAD" else None
+                    else:
                         reply.headers.append((name.decode("latin-1"), value.decode("latin-1")))
             else:
                 chunks.append(message.get("body", b""))
 
         await self.app(scope, receive, send)
         reply.body = b"".join(chunks)
-        request.route = state.get("sandbox.route", request.route)
-        request.account = state.get("sandbox.account", request.account)
-        request.effects.extend(state.get("sandbox.effects", ()))
+        entry = state.get("journal_entry") or {}
+        request.account = entry.get("user") or "anonymous"
+        if entry.get("write"):
+            request.did("asked", "write", "", request.path)
         return reply
 
     def too_large(self, request: Request, limit: int) -> Answer:
         del request
         text = f"Request too large. Requests for this resource can be at most {limit} bytes"
         return answer({"statusCode": 413, "message": text}, 413)
-
-
-def _unquoted(path: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(path)

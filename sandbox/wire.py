@@ -68,12 +68,13 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back. ``headers`` besides content-type and content-length."""
+    """What goes back. ``headers`` besides content-type and content-length; ``length`` where the body is left out."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: list[tuple[str, str]] = field(default_factory=list)
+    length: int | None = None
 
 
 def answer(payload: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> Answer:

@@ -7,8 +7,7 @@ from html import escape
 
 from lxml import etree
 
-_XML_NAMES = {"amp", "lt", "gt", "quot", "apos"}
-_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
+_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
 _ROOT = (
     '<r xmlns:ac="urn:ac" xmlns:ri="urn:ri" xmlns:at="urn:at">',
     "</r>",
@@ -33,10 +32,7 @@ class Malformed(ValueError):
 
 
 def _named(match: re.Match[str]) -> str:
-    name = match[1]
-    if name in _XML_NAMES:
-        return match[0]
-    value = html.entities.html5.get(f"{name};")
+    value = html.entities.html5.get(f"{match[1]};")
     # Unknown names stay as they are: in CDATA they are text, elsewhere the parser refuses them.
     return "".join(f"&#{ord(character)};" for character in value) if value else match[0]
 
