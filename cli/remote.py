@@ -8,12 +8,11 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from cli import render
+from cli import errors, render
 from cli.client import ENDED, Client, ClientError
 
 P = ParamSpec("P")
 
-ERROR, ENDED_BADLY = 1, 3  # exit codes; 2 is a usage error, which Typer tells
 
 Url = Annotated[
     str | None,
@@ -44,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def expected(function: Callable[P, None]) -> Callable[P, None]:
-    """An error that has an explanation is told in words and ends with code 1, never with a traceback."""
+    """An error that has an explanation is told in words and ends with a code, never with a traceback."""
 
     @functools.wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -52,7 +51,8 @@ def expected(function: Callable[P, None]) -> Callable[P, None]:
             function(*args, **kwargs)
         except ClientError as error:
             render.problem(error, bool(kwargs.get("json")))
-            raise typer.Exit(ERROR) from None
+            away = error.code in ("no_dashboard", "dashboard_unreachable")
+            raise typer.Exit(errors.UNAVAILABLE if away else errors.FAILED) from None
 
     return told
 
@@ -132,6 +132,26 @@ def list_sources(url: Url = None, token_file: TokenFile = None, data: Data = Non
         _shown(client.get("/sources"), json, render.sources, "No source yet: cloudward source add NAME LOCATION")
 
 
+@source_app.command("repair")
+@expected
+def repair_addresses(
+    source: Annotated[str, typer.Argument(help="Name or id of the source.")],
+    duplicates: Annotated[str, typer.Option(help="merge, generate, former or leave.")] = "merge",
+    others: Annotated[str, typer.Option(help="For invalid and unknown ones: generate, former or leave.")] = "generate",
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Decide what becomes of people whose e-mail address cannot be used. The source itself is not changed."""
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("source", source)
+        answer = client.post(f"/sources/{found['id']}/address-repairs", {"duplicates": duplicates, "others": others})
+    made = {name: answer["result"].get(name, 0) for name in ("merged", "generated", "former")}
+    sentence = f"{made['merged']:,} merged, {made['generated']:,} addresses generated, {made['former']:,} Former users."
+    _recorded(answer, json, f"“{found['name']}”: {sentence}")
+
+
 @site_app.command("add")
 @expected
 def add_site(
@@ -194,7 +214,7 @@ def analyze(
     if analysis["state"] == "failed":
         if not json:
             raise ClientError(f"“{found['name']}” could not be analyzed.", analysis["sentence"], analysis["code"])
-        raise typer.Exit(ERROR)
+        raise typer.Exit(errors.FAILED)
     if not json:
         render.out.print(render.analysis(analysis))
 
@@ -350,16 +370,16 @@ def _watched(client: Client, plan: str, json: bool) -> None:
                 bars.update(found)
     except KeyboardInterrupt:
         render.err.print("The plan goes on without this window.")
-        raise typer.Exit(ERROR) from None
+        raise typer.Exit(errors.FAILED) from None
     report = client.get(f"/plans/{plan}/report")
     if json:
         render.document(report)
     else:
         render.out.print(render.report(found, report["conserved"]))
     if not report["conserved"]:
-        raise typer.Exit(ERROR)
+        raise typer.Exit(errors.FAILED)
     if found["status"] != "FINISHED":
-        raise typer.Exit(ENDED_BADLY)
+        raise typer.Exit(errors.PLAN_ENDED_BADLY)
 
 
 def _recorded(answer: dict[str, Any], json: bool, sentence: str) -> None:

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from cli.client import ClientError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Into a file or a pipe, lines are as long as they are: whoever reads them there breaks them as they like.
+_PIPE_WIDTH = 200
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
 STYLES = {"READY": "default", "RUNNING": "blue", "FINISHED": "green", "STOPPED": "yellow", "FAILED": "red"}
 MARKS = {"READY": "○", "RUNNING": "◐", "FINISHED": "✔", "STOPPED": "■", "FAILED": "✖"}
@@ -85,7 +87,7 @@ def analysis(found: Mapping[str, Any]) -> Text:
     """One line of numbers, and one of addresses where some cannot be used."""
     numbers = found["numbers"]
     line = ", ".join(
-        f"{numbers[key]:,} {word}"
+        f"{numbers[key]:,} {word[:-1] if numbers[key] == 1 else word}"
         for key, word in (
             ("spaces", "spaces"),
             ("pages", "pages"),

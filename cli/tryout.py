@@ -19,7 +19,7 @@ import asyncpg
 import typer
 from rich.text import Text
 
-from cli import render
+from cli import errors, render
 from cli.client import ENDED, Client, ClientError
 from cli.embedded.child import EmbeddedError
 from cli.embedded.supervisor import Supervisor
@@ -29,7 +29,7 @@ from shared.events.reasons import EXPLANATIONS, Reason
 from shared.events.schema import SchemaError
 from shared.events.verify import Verdict, verify_links
 
-OK, ERROR, ENDED_BADLY, INTERRUPTED = 0, 1, 3, 130
+OK, ERROR, ENDED_BADLY = errors.OK, errors.FAILED, errors.PLAN_ENDED_BADLY
 SAMPLE = "sample"
 SITE_CREDENTIAL = {"email": "migrator@example.com", "token": "sandbox-token"}
 
@@ -403,7 +403,7 @@ def _guarded(sources: list[str], json: bool, keep: Path | None) -> Outcome:
         render.problem(ClientError(str(error), "Take an empty folder for --keep.", "schema"), json)
     except Interrupted:
         render.err.print("Stopped. Nothing is left running.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(errors.INTERRUPTED) from None
     raise typer.Exit(ERROR)
 
 

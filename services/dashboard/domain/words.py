@@ -91,7 +91,16 @@ def line(plan: PlanSummary) -> str:
             return f"{number(spaces.migrated)} of {counted(spaces.selected, 'space')} on the site. It cannot be resumed. {kept}"
         case _:
             failed = f"; {number(spaces.failed)} failed" if spaces.failed else ""
-            return f"{number(spaces.migrated)} of {counted(spaces.selected, 'space')} migrated{failed}. {kept}"
+            moved = f"{number(spaces.migrated)} of {counted(spaces.selected, 'space')} migrated{failed}."
+            return f"{moved} {_unforeseen(plan)}{kept}"
+
+
+def _unforeseen(plan: PlanSummary) -> str:
+    """Why a plan without any failed entity is FAILED all the same."""
+    skipped = sum(counts.skipped for counts in plan.kinds.values())
+    if plan.spaces.failed or not skipped or any(counts.failed for counts in plan.kinds.values()):
+        return ""
+    return f"{number(skipped)} entities were skipped, not all for reasons accepted beforehand. "
 
 
 def _accounted(plan: PlanSummary) -> str:

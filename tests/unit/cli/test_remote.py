@@ -152,7 +152,7 @@ def test_a_refusal_is_told_in_words_and_as_json_and_never_as_a_traceback(api: Ap
 def test_without_a_dashboard_the_way_to_one_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CLOUDWARD_URL", raising=False)
     result = run("plan", "list", "--data", str(tmp_path))
-    assert result.exit_code == 1 and "cloudward up" in " ".join(result.stderr.split())
+    assert result.exit_code == 69 and "cloudward up" in " ".join(result.stderr.split())
 
 
 def test_a_secret_is_read_from_a_variable_and_is_no_argument(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
