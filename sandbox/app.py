@@ -126,7 +126,7 @@ class Sandbox:
         return self.ports[instance.name]
 
     async def _listen(self, app: Any, port: int) -> int:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((self.host, port))

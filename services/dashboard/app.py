@@ -242,7 +242,7 @@ def _vault_key(settings: Settings) -> bytes | None:
 def _listen(settings: Settings) -> socket.socket:
     """Bound before anything else is opened: a port that is taken is told at once."""
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.http_host, settings.http_port))

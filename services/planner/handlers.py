@@ -3,6 +3,7 @@
 A command sent twice has one effect: its first event's id follows from the command's id, and is looked for first.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
@@ -55,6 +56,7 @@ class Handlers(Decider):
     async def save_plan(self, command: c.SavePlan) -> c.Reply:
         if (done := await self.recorded(command)) is not None:
             return done
+        await self._caught_up()
         plan = derived_id(command.command_id, "plan")
         taken = await self._pool.fetchval("SELECT id FROM people.plan WHERE name = $1", command.name)
         if taken is not None and taken != plan:
@@ -158,6 +160,7 @@ class Handlers(Decider):
 
     async def _prepare_run(self, command: c.RunPlan, plan: plans.Plan) -> PlanStarted | c.Reply:
         """The run's event, or why it is refused: consent, and people whose addresses nobody has repaired."""
+        await self._caught_up()
         saved = plan.saved
         unknown_too = saved.users != "none"
         rows = await self._pool.fetch(
@@ -191,6 +194,15 @@ class Handlers(Decider):
             "Nobody has agreed yet that data of this source are copied to this site.",
             "Run it with --consent to agree; who and when is recorded.",
         )
+
+    async def _caught_up(self) -> None:
+        """Waits a little until the tables of work hold what the log held when the command came."""
+        head = (await self._store.head()).position
+        for _ in range(100):
+            position = await self._pool.fetchval("SELECT position FROM work.checkpoint WHERE name = 'work'")
+            if (position or 0) >= head:
+                return
+            await asyncio.sleep(0.05)
 
 
 def _retry_stuck(plan: plans.Plan) -> plans.Refusal | None:
