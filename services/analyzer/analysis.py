@@ -15,6 +15,7 @@ from services.analyzer.domain.addresses import judge
 from shared.confluence.export import ExportDamaged, NoExport, Progress, take_in
 from shared.confluence.model import Person, Space
 from shared.confluence.peers import open_source
+from shared.confluence.persons import person_key
 from shared.confluence.source import Source, SourceError, SourceUnauthorized, SourceUnreachable, SourceUnsupported
 from shared.events.catalog.analysis import (
     AnalysisCompleted,
@@ -212,6 +213,8 @@ class Analysis:
             space.key,
             space.name,
         )
+        async for person in source.related_people(space.id):
+            await person_key(self._pool, self._source_id, source, person)
         counts: Counter[str] = Counter()
         async for item in source.items(space.id):
             counts[item.kind] += 1

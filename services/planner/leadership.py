@@ -13,7 +13,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-_LOCK = 0x636C6F7564  # "cloud"
+_LOCK = 0x6C6561646572  # "leader"; upgrades of the schema have another
 _TOUCH = 2.0
 
 

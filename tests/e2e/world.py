@@ -137,7 +137,7 @@ class World:
     async def canonical(self, move: Move) -> str:
         """The site as one document, without ids and times."""
         answer = await self._sandbox.get(f"/sites/{move.site_name}/canonical")
-        return json.dumps(answer.json(), indent=1, sort_keys=True)
+        return json.dumps(answer.json(), indent=1, sort_keys=True).replace(move.site_name, "SITE")
 
     async def twice(self, move: Move) -> list[dict[str, Any]]:
         """Objects of the site that were created more than once, by what they are."""

@@ -13,6 +13,7 @@ import asyncpg
 
 from services.executor.job import Job
 from shared.confluence.model import Item
+from shared.confluence.persons import person_key
 from shared.events.catalog.chunk import InventoryResult
 from shared.events.catalog.work import Kind, KindCount
 from shared.events.types import derived_id, new_id
@@ -92,7 +93,7 @@ async def _users(job: Job, writer: _Writer) -> None:
             await writer.add(Kind.USER, key)
     for space in job.saved.spaces:
         async for person in job.source.related_people(space):
-            key = await _person_key(job, person)
+            key = await person_key(job.pool, job.source_id, job.source, person)
             if key not in chosen:
                 chosen.add(key)
                 await writer.add(Kind.USER, key, along=job.saved.users != "related")
@@ -111,33 +112,12 @@ async def _keys(job: Job) -> AsyncIterator[str]:
         after = rows[-1]["key"]
 
 
-async def _person_key(job: Job, id: str) -> str:
-    """Our key for someone the content names, also for one whom the list of people does not have."""
-    if (key := await job.person_key(id)) is not None:
-        return key
-    person = await job.source.person(id)
-    await job.pool.execute(
-        "INSERT INTO people.person (key, source, id, username, display_name, email, active, address)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, 'unknown') ON CONFLICT (source, id) DO NOTHING",
-        new_id(),
-        job.source_id,
-        id,
-        person.username if person else None,
-        person.display_name if person else None,
-        None,
-        person.active if person else None,
-    )
-    key = await job.person_key(id)
-    assert key is not None
-    return key
-
-
 async def _groups(job: Job, writer: _Writer) -> None:
     async for group in job.source.groups():
         key = await _group_key(job, group.name)
         await writer.add(Kind.GROUP, key)
         async for member in job.source.members(group.name):
-            person = await _person_key(job, member)
+            person = await person_key(job.pool, job.source_id, job.source, member)
             await writer.add(Kind.MEMBERSHIP, derived_id(key, person), parent=key, container=person)
 
 
