@@ -152,7 +152,9 @@ async def missing(js: JetStreamContext) -> list[str]:
             await js.stream_info(str(config.name))
         except NotFoundError:
             absent.append(str(config.name))
-    absent += [f"{durable.stream}.{durable.name}" for durable in DURABLES.values() if await _consumer_missing(js, durable)]
+    absent += [
+        f"{durable.stream}.{durable.name}" for durable in DURABLES.values() if await _consumer_missing(js, durable)
+    ]
     return absent
 
 
