@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import asyncpg
+import httpx
 import typer
 from rich.text import Text
 
@@ -45,6 +46,14 @@ ACCEPTED = (
     Reason.ADDRESS_UNKNOWN,
     Reason.PRINCIPAL_NOT_ON_SITE,
 )
+
+
+KeepOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep the data in this folder, to look into it afterwards: logs, the event log, and in sites/ each site."
+    ),
+]
 
 
 class Interrupted(Exception):
@@ -158,8 +167,8 @@ def sandbox_config(trials: list[Trial]) -> dict[str, Any]:
 class Tryout:
     """The steps, one after the other, each for all sources at once."""
 
-    def __init__(self, trials: list[Trial], quiet: bool) -> None:
-        self.trials = trials
+    def __init__(self, trials: list[Trial], quiet: bool, keep: bool = False) -> None:
+        self.trials, self._keep = trials, keep
         self.console = render.err if quiet else render.out
         self._ending = threading.Event()
 
@@ -178,6 +187,8 @@ class Tryout:
                 started = time.monotonic()
                 await self._in_thread(lambda: self._steps(client, urls))
                 verdict = await _verify(house.dsn("cw_dashboard"))
+                if self._keep:
+                    await _keep_sites(house.sandbox["admin"]["url"], self.trials, data / "sites")
         return Outcome(self.trials, verdict, time.monotonic() - started)
 
     async def _in_thread(self, steps: Any) -> None:
@@ -340,6 +351,20 @@ class Tryout:
                 self._problem(trial)
 
 
+async def _keep_sites(admin: str, trials: list[Trial], folder: Path) -> None:
+    """Writes each stand-in site as one JSON document; the sites themselves end with the sandbox."""
+    folder.mkdir(exist_ok=True)
+    async with httpx.AsyncClient(base_url=admin, timeout=120, trust_env=False) as http:
+        for trial in trials:
+            if not trial.site:
+                continue
+            async with http.stream("GET", f"/sites/{trial.site_name}/canonical") as answer:
+                answer.raise_for_status()
+                with (folder / f"{trial.site_name}.json").open("wb") as file:
+                    async for part in answer.aiter_bytes():
+                        file.write(part)
+
+
 async def _verify(dsn: str) -> Verdict:
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=1)
     try:
@@ -380,7 +405,7 @@ def judge_demo(outcome: Outcome) -> list[tuple[bool, str]]:
 
 def perform(sources: list[str], *, json: bool, keep: Path | None) -> Outcome:
     """Runs a try-out from beginning to end. Raises EmbeddedError, SchemaError, Interrupted."""
-    tryout = Tryout(trials_of(sources), quiet=json)
+    tryout = Tryout(trials_of(sources), quiet=json, keep=keep is not None)
     tryout.problems_first()
     if not tryout.going:
         return Outcome(tryout.trials, Verdict("", 0, b""), 0.0)
@@ -412,7 +437,7 @@ def try_(
         list[str], typer.Argument(help="Exports (zip or folder), or the word “sample”.", metavar="SOURCE...")
     ],
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    keep: Annotated[Path | None, typer.Option(help="Keep the data in this folder, to look into it afterwards.")] = None,
+    keep: KeepOption = None,
 ) -> None:
     """Try a migration on this machine: each SOURCE into an empty stand-in site of its own. Nothing leaves the machine.
 
@@ -428,7 +453,7 @@ def try_(
 
 
 def demo(
-    keep: Annotated[Path | None, typer.Option(help="Keep the data in this folder, to look into it afterwards.")] = None,
+    keep: KeepOption = None,
 ) -> None:
     """See a migration: two sample servers move into two stand-in sites, one of them with a conflict waiting."""
     render.out.print(
