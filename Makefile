@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
-# Only what the lock files name, by hash: nothing is resolved, so nothing can slip in.
-INSTALL := $(PIP) install -qq --no-deps --require-hashes
+INSTALL := requirements/install $(BIN)/python
 CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
 ARGS ?=
@@ -45,8 +44,8 @@ types: dev ## Check types
 contracts: dev ## Check which package may import which
 	$(BIN)/lint-imports
 
-lock: ## Write the lock files anew from pyproject.toml (needs uv)
-	UV=$${UV:-uv} requirements/lock
+lock: setup ## Write the lock files anew from pyproject.toml
+	requirements/lock
 
 image: ## Build the image
 	docker build -t cloudward .
@@ -68,11 +67,11 @@ $(BIN)/python:
 
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
 	@echo "installing what Cloudward needs ..."
-	@$(INSTALL) -r requirements/runtime.txt
+	@$(INSTALL) requirements/runtime.txt
 	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "installing what tests and checkers need ..."
-	@$(INSTALL) -r requirements/dev.txt
+	@$(INSTALL) requirements/dev.txt
 	@touch $@
