@@ -1,5 +1,6 @@
 """Any process may die at any moment: the plan ends the same, and nothing is on the site twice."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
@@ -108,26 +109,28 @@ def numbers(analysis: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in analysis.items() if isinstance(v, int) and k not in ("position", "started", "completed")}
 
 
-@pytest.mark.parametrize(
-    "route",
-    [
-        "/wiki/rest/api/space/_private",
-        "/wiki/api/v2/pages",
-        "/wiki/api/v2/blogposts",
-        "/wiki/api/v2/footer-comments",
-        "/wiki/rest/api/content/{id}/child/attachment",
-        "/rest/api/3/user",
-        "/wiki/rest/api/group",
-    ],
+CREATES = (
+    ("/wiki/rest/api/space/_private", "/wiki/api/v2/pages", "/wiki/api/v2/blogposts", "/rest/api/3/user"),
+    ("/wiki/api/v2/footer-comments", "/wiki/rest/api/content/{id}/child/attachment", "/wiki/rest/api/group"),
 )
+
+
+@pytest.mark.parametrize("routes", CREATES)
 async def test_an_executor_killed_while_the_site_holds_back_the_answer_to_a_write_makes_nothing_twice(
-    world: World, south: str, undisturbed: str, route: str
+    world: World, south: str, undisturbed: str, routes: tuple[str, ...]
 ) -> None:
-    move = await world.plan(south)
-    fault = await world.fault(move, method="POST", route=route, nth=2, count=1, action="hold", when="after")
-    await world.run(move)
-    await world.held(move, fault)
-    for name in ("executor-1", "executor-2"):
-        world.house.kill(name)
-    await world.release(move, fault)
-    await ends_as_undisturbed(world, move, undisturbed)
+    """One plan for each kind of create, side by side: each kill hits the held request, and whatever else is under way."""
+
+    async def held_and_killed(route: str) -> None:
+        move = await world.plan(south)
+        fault = await world.fault(move, method="POST", route=route, nth=2, count=1, action="hold", when="after")
+        await world.run(move)
+        await world.held(move, fault, timeout=90)
+        for name in ("executor-1", "executor-2"):
+            world.house.kill(name)
+        await world.release(move, fault)
+        await ends_as_undisturbed(world, move, undisturbed)
+
+    async with asyncio.TaskGroup() as group:
+        for route in routes:
+            group.create_task(held_and_killed(route))

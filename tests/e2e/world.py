@@ -46,6 +46,7 @@ class Move:
     source: str
     site: str
     site_name: str  # in the sandbox
+    url: str  # of the site
 
 
 class World:
@@ -85,13 +86,13 @@ class World:
     async def repair(self, source: str) -> None:
         await self.call("post", f"/sources/{source}/address-repairs", {"duplicates": "merge", "others": "generate"})
 
-    async def site(self, **options: Any) -> tuple[str, str]:
-        """A new cloud site in the sandbox, registered; its id and its name there."""
+    async def site(self, **options: Any) -> tuple[str, str, str]:
+        """A new cloud site in the sandbox, registered; its id, its name there, and its address."""
         self._count += 1
         name = f"site-{self._count}-{random.randrange(10**6)}"
         made = (await self._sandbox.post("/instances", json={"kind": "cloud", "name": name, "options": options})).json()
         body = {"name": name, "url": made["url"], "kind": "sandbox", "sandbox": True, "credential": SITE_CREDENTIAL}
-        return str((await self.call("post", "/sites", body))["id"]), name
+        return str((await self.call("post", "/sites", body))["id"]), name, made["url"]
 
     async def move(self, server: str | None = None, export: Path | None = None, **options: Any) -> Move:
         """A plan for everything of a source, saved and READY."""
@@ -102,7 +103,7 @@ class World:
         return await self.plan(source, **options)
 
     async def plan(self, source: str, **options: Any) -> Move:
-        site, site_name = await self.site(**options)
+        site, site_name, url = await self.site(**options)
         self._count += 1
         body = {
             "name": f"plan {self._count}",
@@ -114,7 +115,7 @@ class World:
             "accepted": [reason.value for reason in ACCEPTED],
         }
         plan = (await self.call("post", "/plans", body))["id"]
-        return Move(body["name"], plan, source, site, site_name)
+        return Move(body["name"], plan, source, site, site_name, url)
 
     async def run(self, move: Move) -> None:
         await self.call("post", f"/plans/{move.plan}/run", {})
@@ -135,9 +136,10 @@ class World:
     # -- what the sandbox saw ------------------------------------------------------------------------------------
 
     async def canonical(self, move: Move) -> str:
-        """The site as one document, without ids and times."""
+        """The site as one document, without ids and times, and without its own name and address."""
         answer = await self._sandbox.get(f"/sites/{move.site_name}/canonical")
-        return json.dumps(answer.json(), indent=1, sort_keys=True).replace(move.site_name, "SITE")
+        text = json.dumps(answer.json(), indent=1, sort_keys=True)
+        return text.replace(move.site_name, "SITE").replace(move.url, "http://site")
 
     async def twice(self, move: Move) -> list[dict[str, Any]]:
         """Objects of the site that were created more than once, by what they are."""
