@@ -7,15 +7,33 @@ an attachment counts when the file of its current version is in the export.
     python -m tests.exports.independent ../shared/exports/nested
 """
 
+import hashlib
 import os
 import re
 import sys
 import zipfile
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
 KINDS = ("page", "blogpost", "comment", "attachment")
 _KIND_OF_CLASS = {"Page": "page", "BlogPost": "blogpost", "Comment": "comment", "Attachment": "attachment"}
+Facts = dict[str, str]
+
+
+@dataclass
+class LiveSpace:
+    """What is live in a space. ``files``: name and SHA-256. ``restricted``: titles only some may see. ``viewers``: who may
+    see the space: ``user <key>``, ``group <name>``, ``logged in``, ``anonymous``. ``homepage``: it names a live one."""
+
+    name: str = ""
+    homepage: bool = False
+    titles: dict[str, Counter[str]] = field(default_factory=lambda: {"page": Counter(), "blogpost": Counter()})
+    comments: int = 0
+    files: Counter[tuple[str, str]] = field(default_factory=Counter)
+    restricted: set[str] = field(default_factory=set)
+    viewers: set[str] = field(default_factory=set)
 
 
 def reference() -> Path | None:
@@ -36,12 +54,80 @@ def exports() -> list[Path]:
 def live(export: Path) -> dict[str, set[str]]:
     """Ids of what is live, by kind; of attachments those whose file is there."""
     text, files = _contents(export)
-    things: dict[str, tuple[str, dict[str, str]]] = {}
-    for thing in ElementTree.fromstring(text).findall("object"):
+    return _live(_things(ElementTree.fromstring(text)), set(files))
+
+
+def live_spaces(export: Path) -> dict[str, LiveSpace]:
+    """The same by key of space, as a reader of the site could see it. Content without a space is under an empty key."""
+    text, files = _contents(export)
+    root = ElementTree.fromstring(text)
+    things = _things(root)
+    living = _live(things, set(files))
+    keys: dict[str, str] = {}
+    found: dict[str, LiveSpace] = {}
+    for thing in root.findall("object[@class='Space']"):
+        facts = _facts(thing)
+        keys[(thing.findtext("id") or "").strip()] = facts["key"]
+        found[facts["key"]] = LiveSpace(facts.get("name", ""), facts.get("homePage") in living["page"])
+
+    def space_of(id: str) -> LiveSpace:
+        kind, facts = things[id]
+        if kind in ("page", "blogpost"):
+            return found.setdefault(keys.get(facts.get("space", ""), ""), LiveSpace())
+        holder = _holder(facts)
+        return space_of(holder if holder is not None else facts["parent"])
+
+    for kind, ids in living.items():
+        for id in ids:
+            facts, space = things[id][1], space_of(id)
+            if kind in space.titles:
+                space.titles[kind][facts.get("title", "")] += 1
+            elif kind == "comment":
+                space.comments += 1
+            else:
+                content = _read(export, files[_file(id, facts)])
+                space.files[facts.get("title") or facts["fileName"], hashlib.sha256(content).hexdigest()] += 1
+    for thing in root.findall("object[@class='ContentPermissionSet']"):
+        facts = _facts(thing)
+        holds = thing.find("collection[@name='contentPermissions']/element") is not None
+        if facts.get("type") == "View" and holds and things.get(facts.get("owningContent", ""), ("",))[0] in KINDS:
+            owner = facts["owningContent"]
+            space_of(owner).restricted.add(things[owner][1].get("title", ""))
+    for thing in root.findall("object[@class='SpacePermission']"):
+        facts = _facts(thing)
+        if facts.get("type") == "VIEWSPACE" and facts.get("space", "") in keys:
+            found[keys[facts["space"]]].viewers.add(_subject(facts))
+    return found
+
+
+def _subject(facts: Facts) -> str:
+    if "group" in facts:
+        return f"group {facts['group']}"
+    user = facts.get("userSubject") or facts.get("userName")
+    if user is not None:
+        return f"user {user}"
+    return "logged in" if "allUsersSubject" in facts else "anonymous"
+
+
+def _things(root: ElementTree.Element) -> dict[str, tuple[str, Facts]]:
+    things: dict[str, tuple[str, Facts]] = {}
+    for thing in root.findall("object"):
         kind = _KIND_OF_CLASS.get(thing.get("class", ""))
         if kind is not None and thing.findtext("id"):
             things.setdefault((thing.findtext("id") or "").strip(), (kind, _facts(thing)))
+    return things
 
+
+def _holder(facts: Facts) -> str | None:
+    return next((facts[name] for name in ("containerContent", "owner", "content") if name in facts), None)
+
+
+def _file(id: str, facts: Facts) -> str:
+    holder = facts.get("containerContent") or facts.get("content")
+    return f"attachments/{holder}/{id}/{facts.get('attachmentVersion') or facts.get('version') or '1'}"
+
+
+def _live(things: dict[str, tuple[str, Facts]], files: set[str]) -> dict[str, set[str]]:
     def lives(id: str, path: tuple[str, ...] = ()) -> bool:
         if id not in things or id in path:
             return False
@@ -52,7 +138,7 @@ def live(export: Path) -> dict[str, set[str]]:
             return False
         if kind in ("page", "blogpost"):
             return True
-        holder = next((facts[name] for name in ("containerContent", "owner", "content") if name in facts), None)
+        holder = _holder(facts)
         if holder is None and kind == "comment" and "parent" in facts:
             return lives(facts["parent"], (*path, id))
         if holder is None or holder not in things:
@@ -62,18 +148,12 @@ def live(export: Path) -> dict[str, set[str]]:
 
     found: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for id, (kind, facts) in things.items():
-        if not lives(id):
-            continue
-        if kind == "attachment":
-            holder = facts.get("containerContent") or facts.get("content")
-            version = facts.get("attachmentVersion") or facts.get("version") or "1"
-            if f"attachments/{holder}/{id}/{version}" not in files:
-                continue
-        found[kind].add(id)
+        if lives(id) and (kind != "attachment" or _file(id, facts) in files):
+            found[kind].add(id)
     return found
 
 
-def _facts(thing: ElementTree.Element) -> dict[str, str]:
+def _facts(thing: ElementTree.Element) -> Facts:
     facts = {}
     for part in thing.findall("property"):
         inner = part.find("id")
@@ -83,19 +163,26 @@ def _facts(thing: ElementTree.Element) -> dict[str, str]:
     return facts
 
 
-def _contents(export: Path) -> tuple[str, set[str]]:
-    """The text of entities.xml without what XML forbids, and the paths of all files beside it."""
+def _contents(export: Path) -> tuple[str, dict[str, str]]:
+    """The text of entities.xml without what XML forbids; of the files beside it, where each lies by where it belongs."""
     if export.is_dir():
         (entities,) = sorted(export.glob("entities.xml")) or sorted(export.glob("*/entities.xml"))
-        raw = entities.read_bytes()
-        files = {path.relative_to(entities.parent).as_posix() for path in entities.parent.rglob("*") if path.is_file()}
+        raw, base = entities.read_bytes(), entities.parent
+        files = {path.relative_to(base).as_posix(): str(path) for path in base.rglob("*") if path.is_file()}
     else:
         with zipfile.ZipFile(export) as archive:
             (name,) = [name for name in archive.namelist() if name.split("/")[-1] == "entities.xml"]
             raw = archive.read(name)
-            files = {member.removeprefix(name.removesuffix("entities.xml")) for member in archive.namelist()}
+            files = {member.removeprefix(name.removesuffix("entities.xml")): member for member in archive.namelist()}
     text = raw.decode("utf-8", "replace")
     return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", text), files
+
+
+def _read(export: Path, place: str) -> bytes:
+    if export.is_dir():
+        return Path(place).read_bytes()
+    with zipfile.ZipFile(export) as archive:
+        return archive.read(place)
 
 
 if __name__ == "__main__":
