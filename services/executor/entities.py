@@ -33,6 +33,7 @@ from shared.events.catalog.work import Entity
 from shared.events.claims import LeaseLost
 from shared.events.database import AWAY
 from shared.events.reasons import Reason
+from shared.ops.vault import VaultError
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (FileMissing, Reason.FILE_MISSING),
     (NotInSource, Reason.GONE_AT_SOURCE),
     (SourceUnauthorized, Reason.CREDENTIAL_REFUSED),
+    (VaultError, Reason.CREDENTIAL_REFUSED),
     (SourceError, Reason.SOURCE_UNREADABLE),
     (SpaceGone, Reason.GONE_ON_SITE),
     (TooLarge, Reason.TOO_LARGE),
@@ -106,7 +108,12 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
                     Reason.SOURCE_UNREADABLE if isinstance(error, SourceUnreachable) else Reason.SITE_UNAVAILABLE
                 )
             log.warning(
-                "trying again", kind=row.kind, id=row.id, tries=tries, error=type(error).__name__, detail=str(error)
+                "trying again",
+                kind=row.kind,
+                id=row.id,
+                tries=tries,
+                error=type(error).__name__,
+                status=getattr(error, "status", None),
             )
             job.claim.progress.update(waiting=type(error).__name__, tries=tries)
             await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not look)
@@ -128,9 +135,10 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
 
 
 async def _pause(job: Job, seconds: float, *, release: bool) -> None:
-    """Waits, with jitter. ``release``: a shutdown ends the wait, because nothing of the entity can be under way."""
-    end = time.monotonic() + seconds * random.uniform(0.8, 1.2)
-    while (left := end - time.monotonic()) > 0:
-        if release and job.claim.draining:
-            raise Draining
-        await asyncio.sleep(min(left, 0.25))
+    """Waits, with jitter. ``release``: a shutdown or the plan's stop ends the wait, because nothing of the entity can
+    be under way."""
+    seconds *= random.uniform(0.8, 1.2)
+    if not release:
+        await asyncio.sleep(seconds)
+    elif await job.claim.rest(seconds):
+        raise Draining

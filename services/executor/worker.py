@@ -28,10 +28,11 @@ from shared.confluence.site import Account, OutcomeUnknown, SiteError, SiteUnava
 from shared.confluence.source import Source, SourceError, SourceUnreachable
 from shared.events.catalog.plan import PlanSaved
 from shared.events.catalog.work import Outcome, Phase
-from shared.events.claims import Busy, Claim, Claims, LeaseLost
+from shared.events.claims import ONE_BY_ONE, Busy, Claim, Claims, LeaseLost
 from shared.events.reasons import Reason
 from shared.events.store import UNAVAILABLE, EventStore
 from shared.ops.settings import Settings
+from shared.ops.vault import VaultError
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,9 @@ class Executor:
     async def _guarded(self, claim: Claim) -> None:
         """Runs the phase. What keeps a whole chunk from being done at all is recorded for each of its entities."""
         waited = 0.0
+        if claim.give_up_first and claim.work.phase in (Phase.INVENTORY, Phase.VERIFICATION):
+            await claim.end((), fatal=Reason.CRASHED_EXECUTOR)  # no entity of it could be named instead
+            return
         while True:
             try:
                 job = await self._job(claim)
@@ -131,12 +135,20 @@ class Executor:
                     return
                 pause = min(0.5 + waited, 15.0)
                 waited += pause
-                await asyncio.sleep(pause)
-                if claim.draining:
+                claim.progress.update(waiting=type(error).__name__)
+                if await claim.rest(pause):
                     await claim.release(())
                     raise Draining from error
-            except (SourceError, SiteError, SpaceGone, LookupError) as error:
-                log.warning("chunk not possible", error=type(error).__name__, detail=str(error))
+            except (SourceError, SiteError, SpaceGone, VaultError, LookupError) as error:
+                log.warning("chunk not possible", error=type(error).__name__, status=getattr(error, "status", None))
+                await self._give_up(claim, error)
+                return
+            except UNAVAILABLE:
+                raise
+            except Exception as error:
+                log.exception("chunk failed", error=type(error).__name__)
+                if claim.attempt < ONE_BY_ONE:
+                    raise  # the lease runs out, and another attempt may fare better
                 await self._give_up(claim, error)
                 return
 
@@ -175,7 +187,11 @@ class Executor:
         async with self._opening:
             if saved.source not in self._sources:
                 source = await open_source(self._pool, self._settings, saved.source)
-                info = await source.info()
+                try:
+                    info = await source.info()
+                except BaseException:
+                    await source.close()
+                    raise
                 location = await self._pool.fetchval("SELECT location FROM people.source WHERE id = $1", saved.source)
                 self._bases[saved.source] = tuple(
                     dict.fromkeys(b.rstrip("/") for b in (info.base_url, location) if b and "://" in b)
@@ -184,7 +200,11 @@ class Executor:
             if saved.site not in self._sites:
                 gate = SiteGate(saved.site, self._pool, self._settings)
                 site = await open_site(self._pool, self._settings, saved.site, gate)
-                self._sites[saved.site] = (site, await site.whoami())
+                try:
+                    self._sites[saved.site] = (site, await site.whoami())
+                except BaseException:
+                    await site.aclose()
+                    raise
         site, me = self._sites[saved.site]
         return Job(
             claim=claim,

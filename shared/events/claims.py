@@ -113,6 +113,7 @@ class Claim:
     _renewal: asyncio.Task[None] | None = None
     _lost: bool = False
     _ended: bool = False
+    _stopping: bool = False
 
     @property
     def one_by_one(self) -> bool:
@@ -127,6 +128,18 @@ class Claim:
     def draining(self) -> bool:
         """The process is shutting down: release the chunk between two entities."""
         return self._claims.draining.is_set()
+
+    async def rest(self, seconds: float) -> bool:
+        """Waits. True, at once, if the wait is useless: the process is shutting down, or the plan is to stop.
+
+        What an earlier attempt may have made is waited for even then: only the site can tell what is there.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.draining or (self._stopping and not self.look_first):
+                return True
+            await asyncio.sleep(min(left, 0.25))
+        return False
 
     def check_write(self) -> None:
         """Raises LeaseLost when a write may no longer be sent."""
@@ -147,6 +160,7 @@ class Claim:
 
     async def entity_ended(self, entity: Entity) -> None:
         await self._append(EntityEnded(chunk=self.work.chunk, epoch=self.epoch, entity=entity), entity.kind + entity.id)
+        self.recorded |= {(entity.kind, entity.id)}
 
     async def release(self, entities: Sequence[Entity]) -> None:
         await self._append(ChunkReleased(chunk=self.work.chunk, epoch=self.epoch, entities=tuple(entities)), "released")
@@ -194,9 +208,10 @@ class Claim:
             await asyncio.sleep(settings.lease_renewal)
             sent = time.monotonic()
             try:
-                kept = await claims.pool.fetchval(
+                kept = await claims.pool.fetchrow(
                     "UPDATE work.lease SET expires_at = clock_timestamp() + make_interval(secs => $4), progress = $5"
-                    " WHERE chunk = $1 AND epoch = $2 AND worker = $3 AND expires_at > clock_timestamp() RETURNING true",
+                    " WHERE chunk = $1 AND epoch = $2 AND worker = $3 AND expires_at > clock_timestamp() RETURNING"
+                    " (SELECT p.stop_requested FROM work.chunk k JOIN work.plan p USING (plan) WHERE k.chunk = $1)",
                     self.work.chunk,
                     self.epoch,
                     claims.worker,
@@ -212,6 +227,7 @@ class Claim:
                 log.warning("lease lost", chunk=self.work.chunk, epoch=self.epoch)
                 return
             self._deadline = sent + settings.lease - settings.request_timeout
+            self._stopping = bool(kept["stop_requested"])
 
 
 class Claims:

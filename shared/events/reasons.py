@@ -106,7 +106,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The site did not answer in time, repeatedly.", "Retry when the site is well."
     ),
     Reason.CREDENTIAL_REFUSED: Explanation(
-        "Source or site no longer accept the credential.", "Give a valid credential, then retry."
+        "The source or the site does not accept the credential.",
+        "Add it again under another name with a valid credential, then save and run a new plan.",
     ),
     Reason.ROLES_SITE: Explanation(
         "The site works with space roles, which this release does not assign.", "Assign roles in the space's settings."
