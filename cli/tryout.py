@@ -45,6 +45,7 @@ ACCEPTED = (
     Reason.ADDRESS_INVALID,
     Reason.ADDRESS_UNKNOWN,
     Reason.PRINCIPAL_NOT_ON_SITE,
+    Reason.VIEWING_NOT_GRANTED,
 )
 
 
@@ -201,7 +202,8 @@ class Tryout:
 
     def _steps(self, client: Client, urls: dict[str, str]) -> None:
         for step in (self._register, self._analyze, self._repair, self._save, self._run, self._report):
-            step(client, urls)
+            if self.going:
+                step(client, urls)
 
     @contextlib.contextmanager
     def _told(self, trial: Trial) -> Iterator[None]:
