@@ -12,6 +12,8 @@ import pytest_asyncio
 from tests.servers import Choice, Database, NatsServer, PostgresServer, choose, start_nats, start_postgres
 
 USED: set[str] = set()
+# What a machine may be short of for good. Any other skip fails a run that says CLOUDWARD_TEST_SKIPS=refuse.
+FORGIVEN = ("the kernel ends orphans on Linux only", "only root changes the account")
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +69,25 @@ def pytest_report_header() -> str:
     return f"servers for tests: {choose().text}"
 
 
+def refused_skips(config: pytest.Config) -> list[str]:
+    """Tests that were skipped in a run that refuses it, each with its reason."""
+    if os.environ.get("CLOUDWARD_TEST_SKIPS") != "refuse":
+        return []
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    told = [(report.nodeid, report.longrepr[-1] if report.longrepr else "") for report in skipped]
+    return [f"{node}: {reason}" for node, reason in told if not any(words in reason for words in FORGIVEN)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if refused_skips(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in refused_skips(terminalreporter.config):
+        terminalreporter.write_line(f"skipped, and that is refused: {line}", red=True)
     if USED:
         terminalreporter.write_line(f"servers used: {'; '.join(sorted(USED))}")
 

@@ -208,7 +208,8 @@ def _container(image: str) -> Any:
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.core.container import DockerContainer
 
-    return DockerContainer(image)
+    # The label tells the containers of a run from all others, should it die before it removes them.
+    return DockerContainer(image).with_kwargs(labels={"cloudward.test": os.environ.get("CLOUDWARD_TEST_RUN", "")})
 
 
 class _InContainer:
