@@ -67,9 +67,13 @@ class Handlers(Decider):
         return await self.decide(command, f"analysis-{analysis}", -1, event)
 
     async def repair_addresses(self, command: c.RepairAddresses) -> c.Reply:
-        if (done := await self.recorded(command)) is not None:
-            return done
+        done = await self.recorded(command)
         rows = await self._store.read_stream(f"source-{command.source}")
+        if done is not None:
+            made = next(r.event for r in rows if r.position == done.result["position"])
+            assert isinstance(made, AddressesRepaired)
+            counts = made.model_dump(include={"merged", "generated", "former"})
+            return done.model_copy(update={"result": {**done.result, **counts}})
         if not rows:
             return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
         people = await self._pool.fetch(

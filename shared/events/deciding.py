@@ -23,11 +23,11 @@ class Decider:
         self._store = store
 
     async def recorded(self, command: Command) -> Reply | None:
-        """The answer of an earlier delivery of the same command; None for a new one."""
+        """The answer that an earlier delivery of the same command got; None for a new one."""
         row = await self._store.event(derived_id(command.command_id, "0"))
         if row is None:
             return None
-        return Reply(id=row.stream_id, result={"position": row.position, "repeated": True})
+        return Reply(id=row.stream_id, result={"position": row.position})
 
     async def decide(self, command: Command, stream: str, expected: int, event: Event) -> Reply:
         """Appends the decision to ``stream``, and answers with the id of what the stream is about."""

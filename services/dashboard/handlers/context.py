@@ -73,6 +73,7 @@ async def shown(
 
 
 def named_command(
+    request: Request,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -82,7 +83,8 @@ def named_command(
         ),
     ] = None,
 ) -> str:
-    return command_id(idempotency_key) if idempotency_key else uuid4().hex
+    # By path besides: a key that is used again for something else must not be taken for the first command.
+    return command_id(f"{request.url.path} {idempotency_key}") if idempotency_key else uuid4().hex
 
 
 PartsOf = Annotated[Parts, Depends(parts)]
