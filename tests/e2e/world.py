@@ -198,6 +198,11 @@ class World:
                 for pid in pids:
                     os.kill(pid, signal.SIGSTOP)
                 found = await at_work()
+                for _ in range(10):
+                    if found:
+                        break
+                    await asyncio.sleep(0.03)  # the others go on: what they append is work that waits for the stopped
+                    found = await at_work()
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
                 if found:
