@@ -4,6 +4,7 @@ A hint holds a chunk's id and nothing else. Losing one costs time only: what nob
 turns, and within a plan its tasks, so that a large space does not keep a small one waiting.
 """
 
+import asyncio
 import json
 
 import asyncpg
@@ -73,20 +74,23 @@ class Dispatch:
             " ON CONFLICT (chunk) DO UPDATE SET offers = work.offer.offers + 1, offered_at = clock_timestamp()",
             [(r["chunk"],) for r in rows],
         )
-        for n, row in enumerate(rows):
-            subject = "work.analysis" if row["phase"] == "analysis" else "work.chunk"
-            try:
-                await self._stream.publish(
-                    subject,
-                    json.dumps({"chunk": row["chunk"]}).encode(),
-                    timeout=2,
-                    headers={"Nats-Msg-Id": f"{row['chunk']}:{row['offers'] + 1}"},
-                )
-            except (NatsError, TimeoutError, OSError) as error:
-                log.warning("hints not given yet", error=type(error).__name__)
-                await self.forget([r["chunk"] for r in rows[n:]])
-                return n
-        return len(rows)
+        given = await asyncio.gather(*(self._offer(row) for row in rows))
+        if not all(given):
+            await self.forget([row["chunk"] for row, taken in zip(rows, given, strict=True) if not taken])
+        return sum(given)
+
+    async def _offer(self, row: asyncpg.Record) -> bool:
+        try:
+            await self._stream.publish(
+                "work.analysis" if row["phase"] == "analysis" else "work.chunk",
+                json.dumps({"chunk": row["chunk"]}).encode(),
+                timeout=2,
+                headers={"Nats-Msg-Id": f"{row['chunk']}:{row['offers'] + 1}"},
+            )
+        except (NatsError, TimeoutError, OSError) as error:
+            log.warning("hint not given yet", chunk=row["chunk"], error=type(error).__name__)
+            return False
+        return True
 
     async def forget(self, chunks: list[str] | None = None) -> None:
         """Makes these offers (or all) due again: the stream that held them is gone, or did not take them."""

@@ -22,7 +22,7 @@ from shared.events.catalog.plan import (
     PlanUnstuck,
 )
 from shared.events.catalog.target import SiteRegistered
-from shared.events.contract import Event, canonical
+from shared.events.contract import BadEvent, Event, UnknownEvent, canonical
 from shared.events.deciding import OVERTAKEN, Decider, refused
 from shared.events.reasons import Reason
 from shared.events.store import EventStore
@@ -142,7 +142,14 @@ class Handlers(Decider):
             return done
         for _ in range(5):
             rows = await self._store.read_stream(f"plan-{command.plan}")
-            plan = plans.fold([(r.version, r.event) for r in rows])
+            try:
+                plan = plans.fold([(r.version, r.event) for r in rows])
+            except (BadEvent, UnknownEvent) as error:
+                return refused(
+                    "event_unreadable",
+                    f"This release cannot read the plan's event at position {error.position}.",
+                    "Update the planner to a release that can; then try the plan again: cloudward plan retry-stuck.",
+                )
             if plan is None:
                 return refused("plan_unknown", "There is no such plan.", "List them: cloudward plan list.", 404)
             if (no := decide(plan)) is not None:

@@ -70,11 +70,17 @@ class Leader:
                 log.warning("leadership lost")
             except UnknownEvent as error:
                 log.error("a newer release is needed to lead", position=error.position, type=error.type)
+                self.leading = False
                 await leadership.resign()
                 await _pause(stop, 10.0)
             except _INTERRUPTIONS as error:
                 log.warning("leading interrupted", error=type(error).__name__, detail=str(error))
                 await _pause(stop, 0.5)
+            except Exception as error:
+                # Whatever it is, a planner that ends with it would only meet it again; perhaps another replica does not.
+                log.exception("leading failed", error=type(error).__name__)
+                await leadership.resign()
+                await _pause(stop, 2.0)
             finally:
                 self.leading = False
                 await leadership.resign()
@@ -84,7 +90,7 @@ class Leader:
         relay = Relay(self._store, self._pool, self._nats)
         dispatch = Dispatch(self._pool, self._nats, self._settings)
         await manager.start()
-        topology_at = swept_at = 0.0
+        topology_at = swept_at = looked_at = 0.0
         while not stop.is_set():
             await leadership.touch()
             self.turned_at = now = time.monotonic()
@@ -96,9 +102,11 @@ class Leader:
             worked = await manager.step()
             self.position = manager.position
             worked |= await relay.step()
+            if now - looked_at > self._settings.sweep:
+                # However busy it is: a decision that was overtaken and forgotten is made now.
+                looked_at = now
+                await manager.look_at_all()
             if worked or now - swept_at > self._settings.sweep:
-                if now - swept_at > self._settings.sweep:
-                    await manager.look_at_all()
                 swept_at = now
                 await dispatch.sweep()
             if not worked:

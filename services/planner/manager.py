@@ -24,7 +24,7 @@ from shared.events.catalog.work import Kind, Phase, TaskKind
 from shared.events.contract import Actor, BadEvent, Context, Event, Recorded, UnknownEvent
 from shared.events.projections.work import WorkProjection
 from shared.events.reasons import Reason
-from shared.events.store import Append, EventStore
+from shared.events.store import UNAVAILABLE, Append, EventStore, Guard
 from shared.events.types import derived_id, new_id
 from shared.ops.settings import Settings
 
@@ -32,6 +32,27 @@ log = structlog.get_logger(__name__)
 
 _CHECKPOINT = "work"
 _PAGE = 500
+
+
+class _Overtaken(Exception):
+    """The log has moved on since the tables were read: decide when they have."""
+
+
+def _is_passing(error: Exception) -> bool:
+    """Trouble of the database, not of a plan: everything is tried again, by this leader or the next."""
+    if isinstance(error, ValueError):  # a value that asyncpg cannot send is an InterfaceError too
+        return False
+    return isinstance(
+        error,
+        (
+            *UNAVAILABLE,
+            asyncpg.OperatorInterventionError,
+            asyncpg.InsufficientResourcesError,
+            asyncpg.TransactionRollbackError,
+            asyncpg.LockNotAvailableError,
+            asyncpg.ReadOnlySQLTransactionError,
+        ),
+    )
 
 
 class Manager:
@@ -105,6 +126,7 @@ class Manager:
                     self._position = await connection.fetchval(
                         "SELECT position FROM work.checkpoint WHERE name = $1", _CHECKPOINT
                     )
+                    self._plans.clear()
                     await self.look_at_all()
                     return known
                 await self._projection.apply(connection, known, "work")
@@ -153,7 +175,8 @@ class Manager:
 
     async def _stick(self, plan_id: str, position: int, code: Any) -> None:
         log.error("plan is stuck", plan=plan_id, position=position, code=code)
-        version = await self._pool.fetchval("SELECT version FROM work.plan WHERE plan = $1", plan_id)
+        # From the log: where the plan's own event is the one that cannot be read, the tables do not hold its version.
+        version = (await self._store.read_stream(f"plan-{plan_id}"))[-1].version
         await self._append(
             f"plan-{plan_id}",
             version,
@@ -177,21 +200,32 @@ class Manager:
                 await self._decide_task(task)
             elif plan is not None:
                 await self._decide_plan(plan)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            (self._dirty_tasks if task else self._dirty_plans).add(task or plan or "")
+        except _Overtaken:
+            # Whoever made it so has appended something; when that is read, or at the next sweep, it is this one's turn.
+            log.info("decision overtaken", plan=plan, task=task)
+        except UnknownEvent:
             raise
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
+        except Exception as error:
+            if _is_passing(error):
+                (self._dirty_tasks if task else self._dirty_plans).add(task or plan or "")
+                raise
             owner = plan or await self._pool.fetchval("SELECT plan FROM work.task WHERE task = $1", task)
             log.exception("no decision possible", plan=owner, task=task, error=type(error).__name__)
             if owner:
-                await self._stick(owner, self.position, "undecidable")
+                if isinstance(error, BadEvent):
+                    await self._stick(owner, error.position, "bad_event")
+                else:
+                    await self._stick(owner, self.position, "undecidable")
 
     # -- plans ---------------------------------------------------------------------------------------------------
 
     async def _plan(self, plan_id: str) -> plans.Plan | None:
         """The plan folded from its stream, kept while the stream's version stands."""
         if plan_id not in self._plans:
-            folded = plans.fold([(r.version, r.event) for r in await self._store.read_stream(f"plan-{plan_id}")])
+            rows = await self._store.read_stream(f"plan-{plan_id}")
+            # Up to the checkpoint only, as the tables: a stop seen before the tasks that were started just in front of it
+            # would end the plan without them.
+            folded = plans.fold([(r.version, r.event) for r in rows if r.position <= self.position])
             if folded is None:
                 return None
             if len(self._plans) > 100:
@@ -235,7 +269,9 @@ class Manager:
             target = await self._target(plan.saved.site, site_key(key).lower())
             marker = derived_id(task, "marker")
         event = TaskStarted(task=task, plan=plan.id, kind=start.kind, space=start.space, target=target, marker=marker)
-        await self._append(f"task-{task}", -1, derived_id(task, "started"), event, plan.id)
+        # The guard: whoever decides by an old state of the plan starts nothing in one that is over.
+        guard = Guard(f"plan-{plan.id}", plan.version)
+        await self._append(f"task-{task}", -1, derived_id(task, "started"), event, plan.id, guard)
 
     async def _target(self, site: str, key: str) -> str:
         """The random name of this key on this site."""
@@ -376,9 +412,11 @@ class Manager:
             target=row["target"], site=row["site"], plan=task.plan, task=task.task, marker=row["marker"]
         )
         name = derived_id(task.task, "reserved")
-        if await self._append(f"target-{row['target']}", version, name, reserved, task.plan):
+        # The guard: a task that is over would never release it.
+        guard = Guard(f"task-{task.task}", task.version)
+        if await self._append(f"target-{row['target']}", version, name, reserved, task.plan, guard):
             return True
-        return await self._reserve(task)
+        raise _Overtaken
 
     async def _release(self, task: tasks.Task) -> None:
         target = await self._pool.fetchval("SELECT target FROM work.task WHERE task = $1", task.task)
@@ -394,10 +432,10 @@ class Manager:
     async def _append_task(self, task: tasks.Task, name: str, event: Event) -> None:
         await self._append(f"task-{task.task}", task.version, derived_id(task.task, name), event, task.plan)
 
-    async def _append(self, stream: str, expected: int, event_id: str, event: Event, plan: str) -> bool:
+    async def _append(self, stream: str, expected: int, event_id: str, event: Event, plan: str, *guards: Guard) -> bool:
         """Appends a decision. A conflict means that the log has moved on: what it says is read and decided about anew."""
         context = Context(actor=self._actor, correlation=plan, causation=plan)
-        result = await self._store.append(Append(stream, expected, ((event_id, event),), context))
+        result = await self._store.append(Append(stream, expected, ((event_id, event),), context, guards))
         if not result.recorded:
             log.info("decision overtaken", stream=stream, type=type(event).__name__, outcome=result.outcome)
         return result.recorded

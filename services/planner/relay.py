@@ -5,6 +5,7 @@ is not turned back when the stream is lost.
 """
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 _BODY_LIMIT = 64 * 1024
 _NAME = "relay"
+_PATIENCE, _PAUSE = 3.0, 2.0  # seconds: for the answers to one page, and after they did not come
 
 
 class Relay:
@@ -29,6 +31,7 @@ class Relay:
         self._nats = nats
         self._stream = nats.jetstream(publish_async_max_pending=4000)
         self._position: int | None = None
+        self._not_before = 0.0
 
     async def step(self) -> bool:
         if not self._nats.is_connected:
@@ -40,12 +43,24 @@ class Relay:
         rows = await self._store.read_log(self._position, 500)
         if not rows:
             return False
+        if time.monotonic() < self._not_before:
+            return False
+        acks: list[asyncio.Future[Any]] = []
         try:
-            acks = [await self._publish(row) for row in rows]
-            await asyncio.wait_for(asyncio.gather(*acks), timeout=3)
+            async with asyncio.timeout(_PATIENCE):
+                for row in rows:
+                    acks.append(await self._publish(row))
+                await asyncio.gather(*acks)
         except (NatsError, TimeoutError, OSError) as error:
             log.warning("events not published yet", position=self._position, error=type(error).__name__)
+            # The leader's loop has more to do than to wait for a server that does not answer.
+            self._not_before = time.monotonic() + _PAUSE
             return False
+        finally:
+            # An answer that never comes would take one of the client's places for ever.
+            for ack in acks:
+                ack.cancel()
+            await asyncio.gather(*acks, return_exceptions=True)
         self._position = rows[-1].position
         await self._pool.execute(
             "INSERT INTO work.checkpoint VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET position = excluded.position"

@@ -245,7 +245,7 @@ class Claims:
     async def take(self, chunk: str) -> Claim | None:
         """The claim on a chunk, or None where there is nothing to do. Raises Busy where a moment later there may be."""
         row = await self.pool.fetchrow(
-            "SELECT k.*, p.status, p.stop_requested, p.paused, p.version AS plan_version, t.state AS task_state,"
+            "SELECT k.*, p.status, p.stop_requested, p.paused, p.stuck, p.version AS plan_version, t.state AS task_state,"
             " t.version AS task_version FROM work.chunk k LEFT JOIN work.plan p ON p.plan = k.plan"
             " LEFT JOIN work.task t ON t.task = k.task WHERE k.chunk = $1",
             chunk,
@@ -347,7 +347,7 @@ def _purpose(row: Any, history: History) -> Literal["work", "settle"] | None:
         return "work"  # an analysis
     over = row["stop_requested"] or row["task_state"] == "failing"
     if row["status"] == "RUNNING" and row["task_state"] == "running" and not over:
-        return None if row["paused"] else "work"
+        return None if row["paused"] or row["stuck"] is not None else "work"
     if row["status"] == "RUNNING" and over and history.open_claim:
         return "settle"
     return None

@@ -42,9 +42,18 @@ async def serve(hints: Fetch, work: Work, most: int, stop: asyncio.Event, drain:
         finally:
             room.release()
 
+    def left(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        IN_FLIGHT.set(len(running))
+
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
-        await room.acquire()
+        # With every place taken the end must not wait for a chunk's: it is what makes the chunks let go.
+        entering = asyncio.create_task(room.acquire())
+        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not entering.done():
+            entering.cancel()
+            break
         fetching = asyncio.create_task(hints.fetch(1, timeout=5.0))
         await asyncio.wait({fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not fetching.done():
@@ -56,7 +65,7 @@ async def serve(hints: Fetch, work: Work, most: int, stop: asyncio.Event, drain:
         for message in messages:
             task = asyncio.create_task(handle(message))
             running.add(task)
-            task.add_done_callback(running.discard)
+            task.add_done_callback(left)
             IN_FLIGHT.set(len(running))
     drain()
     if running:

@@ -104,7 +104,9 @@ def following(
 def advance(task: Task, depths: Mapping[Kind, Sequence[int]], others_have_pages: bool) -> Decision:
     """The next decision about a task that has not ended."""
     if task.fatal is not None and task.failing is None:
-        return Fail(task.fatal) if task.kind is TaskKind.SPACE else Finish(False, task.fatal)
+        if task.kind is TaskKind.SPACE:
+            return Fail(task.fatal)
+        return Wait() if task.claimed else Finish(False, task.fatal)
     if task.phase is None:
         return Finish(False, Reason.PLAN_STOPPED) if task.stopping else PlanSlice(Phase.INVENTORY, 0, 0, -1)
     complete = task.planned and task.open_chunks == 0

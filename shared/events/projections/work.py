@@ -1,9 +1,12 @@
 """The process manager's own projection: tasks, chunks and outcomes as the log tells them, in schema ``work``.
 
 Every row is applied on its own: an event that cannot be applied is noted in ``poison`` and the rest goes on, so that one
-damaged plan never stops the others. An event type this release does not know stops everything before it (UnknownEvent).
+damaged plan never stops the others. From then on the events of that plan's tasks and chunks are passed over: what follows
+an event that was not understood means nothing without it. PlanUnstuck makes good for them, in their order, from the log.
+An event type this release does not know stops everything before it (UnknownEvent).
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -28,6 +31,8 @@ from shared.events.catalog.target import SiteRegistered
 from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
 from shared.events.catalog.work import Entity, Phase
 from shared.events.contract import BadEvent, Event, Recorded, UnknownEvent
+from shared.events.database import AWAY
+from shared.events.store import COLUMNS, recorded
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy  # what statements run on
 
@@ -40,38 +45,105 @@ class WorkProjection:
     tables: ClassVar[tuple[str, ...]] = ("plan", "analysis", "site", "poison", "task", "chunk", "outcome", "id_map")
 
     async def apply(self, connection: Any, rows: Sequence[Recorded], schema: str) -> None:
+        poisoned = await _poisoned(connection, schema)
         for row in rows:
-            if row.category in ("plan", "task", "chunk", "analysis", "site"):
-                await _apply_guarded(connection, row, schema)
+            if row.category in _CATEGORIES:
+                await _apply_in_turn(connection, row, schema, poisoned)
 
 
-async def _apply_guarded(c: Connection, row: Recorded, s: str) -> None:
+_CATEGORIES = ("plan", "task", "chunk", "analysis", "site")
+
+# Trouble of the database, not of the event: the page is applied again.
+_TRANSIENT: tuple[type[BaseException], ...] = (
+    *AWAY,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+async def _poisoned(c: Connection, s: str) -> set[str]:
+    """The plans that have an event which could not be applied."""
+    return {r["plan"] for r in await c.fetch(f"SELECT DISTINCT plan FROM {s}.poison WHERE plan IS NOT NULL")}
+
+
+async def _apply_in_turn(c: Connection, row: Recorded, s: str, poisoned: set[str]) -> None:
+    if row.type == PlanUnstuck.__name__ and row.stream_id in poisoned:
+        await _make_good(c, row, s)
+        poisoned.clear()
+        poisoned |= await _poisoned(c, s)
+    if poisoned and row.category in ("task", "chunk") and await _owner(c, row, s) in poisoned:
+        return
+    code = await _apply_guarded(c, row, s)
+    if code is not None:
+        plan = await _owner(c, row, s)
+        await c.execute(f"INSERT INTO {s}.poison VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", row.position, plan, code)
+        if plan is not None:
+            poisoned.add(plan)
+
+
+async def _apply_guarded(c: Connection, row: Recorded, s: str) -> str | None:
+    """None, or the code of why the event cannot be applied."""
     try:
         event = row.event
     except BadEvent:
-        await _note_poison(c, row, s, "bad_event")
-        return
+        return "bad_event"
     savepoint = c.transaction()
     await savepoint.start()
     try:
         await _apply(c, row, event, s)
-    except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
-        raise
-    except (asyncpg.PostgresError, LookupError, ValueError, TypeError):
+    except (LookupError, ValueError, TypeError):  # ValueError: also a value that asyncpg cannot send
         await savepoint.rollback()
-        await _note_poison(c, row, s, "undecidable")
-    else:
-        await savepoint.commit()
+        return "undecidable"
+    except _TRANSIENT:
+        raise
+    except asyncpg.PostgresError:
+        await savepoint.rollback()
+        return "undecidable"
+    await savepoint.commit()
+    return None
 
 
-async def _note_poison(c: Connection, row: Recorded, s: str, code: str) -> None:
-    lookup = {
-        "plan": "SELECT $1",
-        "task": f"SELECT plan FROM {s}.task WHERE task = $1",
-        "chunk": f"SELECT plan FROM {s}.chunk WHERE chunk = $1",
-    }.get(row.category)
-    plan = await c.fetchval(lookup, row.stream_id) if lookup else None
-    await c.execute(f"INSERT INTO {s}.poison VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", row.position, plan, code)
+async def _owner(c: Connection, row: Recorded, s: str) -> str | None:
+    """The plan an event belongs to: as the tables say, or, of a task or chunk they do not know, as its envelope says."""
+    if row.category == "plan":
+        return row.stream_id
+    if row.category not in ("task", "chunk"):
+        return None
+    plan = await c.fetchval(f"SELECT plan FROM {s}.{row.category} WHERE {row.category} = $1", row.stream_id)
+    if plan is None:
+        try:
+            correlation = str(json.loads(row.body)["correlation"])
+        except (ValueError, LookupError, TypeError):
+            return None
+        plan = await c.fetchval(f"SELECT plan FROM {s}.plan WHERE plan = $1", correlation)
+    return None if plan is None else str(plan)
+
+
+# The events of one plan from a position on: of its own stream, and those whose envelope or stream tells that they are its.
+_PASSED_OVER = """
+SELECT {columns} FROM log.events WHERE position > $2 AND position < $3 AND (
+  stream = 'plan-' || $1 OR (split_part(stream, '-', 1) IN ('task', 'chunk') AND (
+    position(convert_to('"correlation":"' || $1 || '"', 'UTF8') IN body) > 0
+    OR stream IN (SELECT 'task-' || task FROM {s}.task WHERE plan = $1)
+    OR stream IN (SELECT 'chunk-' || chunk FROM {s}.chunk WHERE plan = $1))))
+ORDER BY position LIMIT 500
+"""
+
+
+async def _make_good(c: Connection, unstuck: Recorded, s: str) -> None:
+    """Applies what was passed over since the plan's first poison. What still cannot be applied is noted again."""
+    plan = unstuck.stream_id
+    first = await c.fetchval(f"SELECT min(position) FROM {s}.poison WHERE plan = $1", plan)
+    await c.execute(f"DELETE FROM {s}.poison WHERE plan = $1", plan)
+    after, poisoned = first - 1, set[str]()
+    query = _PASSED_OVER.format(columns=COLUMNS, s=s)
+    while page := [recorded(r) for r in await c.fetch(query, plan, after, unstuck.position)]:
+        for row in page:
+            if row.type != PlanUnstuck.__name__:
+                await _apply_in_turn(c, row, s, poisoned)
+        after = page[-1].position
 
 
 async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
