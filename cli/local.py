@@ -1,4 +1,4 @@
-"""Verbs that need no running service: up, db, audit, projections, sandbox, doctor."""
+"""Verbs that need no running service: up, db, projections, sandbox, doctor."""
 
 import asyncio
 import json
@@ -35,7 +35,6 @@ SANDBOX: dict[str, Any] = {
 }
 
 db = typer.Typer(help="The database and NATS: bring them to this release, or wait for it.", no_args_is_help=True)
-audit = typer.Typer(help="Check the log.", no_args_is_help=True)
 projections = typer.Typer(help="Tables that are made from the log.", no_args_is_help=True)
 sandbox = typer.Typer(help="A stand-in Confluence on this machine.", no_args_is_help=True)
 
@@ -44,7 +43,6 @@ def register(app: typer.Typer) -> None:
     """Adds the local verbs to the command line."""
     app.command()(up)
     app.add_typer(db, name="db")
-    app.add_typer(audit, name="audit")
     app.add_typer(projections, name="projections")
     app.add_typer(sandbox, name="sandbox")
     app.command()(doctor)
@@ -287,40 +285,6 @@ def _held(data: Path) -> bool:
     finally:
         os.close(lock)
     return False
-
-
-# -- audit ------------------------------------------------------------------------------------------------------------
-
-
-@audit.command("verify")
-def audit_verify(data: DataOption = DATA, as_json: JsonOption = False) -> None:
-    """Check by its links that no event of the whole log was changed, removed, added or moved. Exit 1 if one was."""
-    verdict = asyncio.run(_verify(data))
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "ok": verdict.ok,
-                    "log_id": verdict.log_id,
-                    "checked": verdict.checked,
-                    "link": verdict.link.hex(),
-                    "position": verdict.position,
-                    "problem": verdict.problem,
-                    "message": verdict.message,
-                }
-            )
-        )
-    else:
-        typer.echo(f"log {verdict.log_id}: {verdict.checked} events checked. {verdict.message}")
-    if not verdict.ok:
-        raise typer.Exit(FAILED)
-
-
-async def _verify(data: Path) -> Any:
-    from shared.events.verify import verify_links
-
-    async with database(data, "cw_sealer") as pool:
-        return await verify_links(pool)
 
 
 # -- projections ------------------------------------------------------------------------------------------------------

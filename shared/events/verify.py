@@ -4,6 +4,7 @@ The links alone cannot show that somebody with all rights over the database comp
 checkpoints outside the database are for.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,10 +38,13 @@ class Verdict:
         return self.problem is None
 
 
-async def verify_links(pool: "asyncpg.Pool[Any]") -> Verdict:
+async def verify_links(
+    pool: "asyncpg.Pool[Any]", each: Callable[[int, bytes], Awaitable[None]] | None = None
+) -> Verdict:
     """Reads the log from its first event to the end it had when the check began, a page at a time.
 
     ``pool`` (or a connection): of any role that may read the log. Events appended meanwhile are left to the next check.
+    ``each`` is called with the position and the leaf hash of every event whose link is right, in order.
     """
     # One statement, so one moment: nothing can be appended between the head and what lies behind it.
     row = await pool.fetchrow(
@@ -60,7 +64,8 @@ async def verify_links(pool: "asyncpg.Pool[Any]") -> Verdict:
         for event in map(recorded, page):
             if event.position != position + 1:
                 break
-            expected = link(current, leaf(record(event)))
+            hashed = leaf(record(event))
+            expected = link(current, hashed)
             if event.link != expected:
                 return verdict(
                     event.position,
@@ -69,6 +74,8 @@ async def verify_links(pool: "asyncpg.Pool[Any]") -> Verdict:
                     " from it and the link before.",
                 )
             current, position = expected, event.position
+            if each is not None:
+                await each(position, hashed)
         else:
             if page:
                 continue

@@ -131,6 +131,14 @@ async def test_nobody_but_the_named_roles_may_enter_the_log(log: Log) -> None:
         (table, role, "SELECT")
         for table in ("log.events", "log.log_head", "meta.migration", "meta.schema")
         for role in SERVICES
+    } | {
+        *(
+            (table, role, "SELECT")
+            for table in ("log.checkpoint", "log.subtree")
+            for role in ("cw_dashboard", "cw_sealer")
+        ),
+        *((table, "cw_sealer", "INSERT") for table in ("log.checkpoint", "log.subtree")),
+        *(("log.subtree", "cw_sealer", right) for right in ("UPDATE", "DELETE")),
     }
     functions = await admin.fetch(
         """SELECT p.proname, coalesce(r.rolname, 'PUBLIC') AS role
