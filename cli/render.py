@@ -19,21 +19,22 @@ err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() el
 
 STYLES = {"READY": "default", "RUNNING": "blue", "FINISHED": "green", "STOPPED": "yellow", "FAILED": "red"}
 MARKS = {"READY": "○", "RUNNING": "◐", "FINISHED": "✔", "STOPPED": "■", "FAILED": "✖"}
-KINDS = (
-    ("user", "users"),
-    ("group", "groups"),
-    ("membership", "memberships"),
-    ("space", "spaces"),
-    ("page", "pages"),
-    ("blogpost", "blog posts"),
-    ("comment", "comments"),
-    ("attachment", "attachments"),
-    ("body", "bodies, second pass"),
-    ("label", "labels, by page"),
-    ("order", "orders of children"),
-    ("restriction", "restrictions, by page"),
-    ("permission", "space permissions"),
-)
+# By kind, in the order they are shown: one of it, several of it.
+KINDS = {
+    "user": ("user", "users"),
+    "group": ("group", "groups"),
+    "membership": ("membership", "memberships"),
+    "space": ("space", "spaces"),
+    "page": ("page", "pages"),
+    "blogpost": ("blog post", "blog posts"),
+    "comment": ("comment", "comments"),
+    "attachment": ("attachment", "attachments"),
+    "body": ("body with its links", "bodies with their links"),
+    "label": ("page with labels", "pages with labels"),
+    "order": ("page with ordered children", "pages with ordered children"),
+    "restriction": ("page with restrictions", "pages with restrictions"),
+    "permission": ("space permission", "space permissions"),
+}
 
 
 def document(value: Any) -> None:
@@ -112,7 +113,7 @@ def kinds(counts: Mapping[str, Mapping[str, int]]) -> Table:
     table = Table("", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("selected", "migrated", "skipped", "failed"):
         table.add_column(column, justify="right")
-    for kind, word in KINDS:
+    for kind, (_, word) in KINDS.items():
         if kind in counts and counts[kind]["selected"]:
             row = counts[kind]
             skipped = Text(f"{row['skipped']:,}", style="yellow" if row["skipped"] else "dim")
@@ -132,15 +133,16 @@ def report(plan: Mapping[str, Any], conserved: bool) -> Group:
         parts.append(Text("✔ everything selected is accounted for, entity by entity", style="green"))
     else:
         parts.append(Text("✖ the sums do not agree: see the report's differences", style="red"))
-    for cause in plan["reasons"]:
-        outcome = "moved with a defect" if cause["outcome"] == "migrated" else cause["outcome"]
-        accepted = " (accepted before the run)" if cause["accepted"] else ""
-        style = {"failed": "red", "skipped": "yellow"}.get(cause["outcome"], "default")
+    for (reason, outcome), causes in _by_cause(plan["reasons"]):
+        said = "moved with a defect" if outcome == "migrated" else outcome
+        accepted = " (accepted before the run)" if all(cause["accepted"] for cause in causes) else ""
+        style = {"failed": "red", "skipped": "yellow"}.get(outcome, "default")
+        counts = ", ".join(f"{cause['count']:,} {_kind(cause['kind'], cause['count'])}" for cause in causes)
         parts.append(
             Text.assemble(
-                (f"{cause['count']:,} {cause['kind']} {outcome}", style),
-                f"{accepted}: {cause['meaning']} {cause['way_on']}",
-                (f"  {cause['reason']}", "dim"),
+                (f"{counts} {said}", style),
+                f"{accepted}: {causes[0]['meaning']} {causes[0]['way_on']}",
+                (f"  {reason}", "dim"),
             )
         )
     for task in plan["tasks"]:
@@ -150,6 +152,21 @@ def report(plan: Mapping[str, Any], conserved: bool) -> Group:
             mark = {"migrated": ("✔ ", "green"), "failed": ("✖ ", "red")}.get(task["state"], ("– ", "dim"))
             parts.append(Text.assemble(mark, name, "  ", (str(where), "dim")))
     return Group(*parts)
+
+
+def _by_cause(
+    reasons: Iterable[Mapping[str, Any]],
+) -> Iterable[tuple[tuple[str, str], list[Mapping[str, Any]]]]:
+    """One line for each cause and outcome, with all kinds it met."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cause in reasons:
+        found.setdefault((cause["reason"], cause["outcome"]), []).append(cause)
+    return found.items()
+
+
+def _kind(kind: str, count: int) -> str:
+    singular, plural = KINDS[kind]
+    return singular if count == 1 else plural
 
 
 class Bars:

@@ -54,6 +54,7 @@ FAILURES: dict[str, str] = {
     ),
 }
 
+PLACES = 6  # keys of spaces that are told for a cause
 _PLANS = """
 WITH kinds AS (
   SELECT t.plan, k.kind, sum(k.selected)::bigint AS selected, sum(k.migrated)::bigint AS migrated,
@@ -67,18 +68,35 @@ WITH kinds AS (
   WHERE s.plan = ANY($1) AND NOT EXISTS (
     SELECT FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = s.plan AND t.space = s.space)
   GROUP BY s.plan
+), part AS (  -- how much of a task has an outcome, from 0 to 1
+  SELECT t.plan, t.kind, t.space, CASE WHEN t.ended_at IS NOT NULL THEN 1 ELSE
+         least(1, coalesce(sum(k.migrated + k.skipped + k.failed) / nullif(sum(k.selected), 0), 0)) END AS share
+  FROM read.task t LEFT JOIN read.task_kind k USING (task) WHERE t.plan = ANY($1) GROUP BY t.task
+), weight AS (  -- of each task, by the plan's analysis: it never changes, and shares only grow, so the bar never falls
+  SELECT s.plan, 'space' AS kind, s.space, 1 + coalesce(a.pages + a.blogposts + a.comments + a.attachments, 0) AS weight
+  FROM read.plan_space s JOIN read.plan p USING (plan)
+  LEFT JOIN read.analysis_space a ON a.analysis = p.analysis AND a.space = s.space WHERE s.plan = ANY($1)
+  UNION ALL SELECT p.plan, 'users', NULL, a.users FROM read.plan p JOIN read.analysis a USING (analysis)
+  WHERE p.plan = ANY($1) AND p.users = 'all'
+  UNION ALL SELECT p.plan, 'groups', NULL, a.groups FROM read.plan p JOIN read.analysis a USING (analysis)
+  WHERE p.plan = ANY($1) AND p.groups
+), progress AS (
+  SELECT w.plan, floor(100 * sum(w.weight * coalesce(part.share, 0)) / nullif(sum(w.weight), 0))::int AS percent
+  FROM weight w LEFT JOIN part ON part.plan = w.plan AND part.kind = w.kind AND part.space IS NOT DISTINCT FROM w.space
+  GROUP BY w.plan
 ), claimed AS (
   SELECT t.plan, count(*) AS chunks FROM read.task t JOIN read.chunk c USING (task)
   WHERE t.plan = ANY($1) AND c.state = 'claimed' GROUP BY t.plan
 )
 SELECT p.*, n.name, s.name AS source_name, i.name AS site_name, i.url AS site_url,
        coalesce(w.spaces, 0) AS counting, coalesce(w.pages, 0) AS waiting_pages, coalesce(w.entities, 0) AS
-       waiting_entities, coalesce(c.chunks, 0) AS chunks_claimed, (SELECT json_object_agg(kind,
+       waiting_entities, coalesce(c.chunks, 0) AS chunks_claimed, coalesce(g.percent, 0) AS percent, (SELECT json_object_agg(kind,
        json_build_object('selected', selected, 'migrated', migrated, 'skipped', skipped,
                                                        'failed', failed))::text
         FROM kinds k WHERE k.plan = p.plan) AS kinds
 FROM read.plan p LEFT JOIN people.plan n ON n.id = p.plan LEFT JOIN people.source s ON s.id = p.source
 LEFT JOIN people.site i ON i.id = p.site LEFT JOIN waiting w ON w.plan = p.plan LEFT JOIN claimed c ON c.plan = p.plan
+LEFT JOIN progress g ON g.plan = p.plan
 WHERE p.plan = ANY($1) ORDER BY p.saved_at DESC, p.plan
 """
 _TASKS = """
@@ -104,6 +122,21 @@ FROM (
   t.plan = $1 UNION ALL SELECT r.kind, 'skipped', r.reason, r.count, NULL FROM read.remainder r JOIN read.task t USING
   (task) WHERE t.plan = $1
 ) every_one GROUP BY kind, outcome, reason ORDER BY outcome, count DESC, kind, reason
+"""
+# Where a cause is met: the keys of a few spaces.
+_PLACES = """
+SELECT c.reason, (array_agg(DISTINCT s.key))[1:$2] AS keys
+FROM (SELECT task, reason FROM read.reason UNION SELECT task, reason FROM read.remainder
+      UNION SELECT task, reason FROM read.task WHERE plan = $1 AND reason IS NOT NULL) c
+JOIN read.task t USING (task) JOIN read.plan p USING (plan)
+JOIN people.space s ON s.source = p.source AND s.space = t.space WHERE t.plan = $1 GROUP BY c.reason
+"""
+# Names of examples, where there is one: of people, groups and spaces.
+_NAMES = """
+SELECT 'user' AS kind, key AS id, coalesce(display_name, username) AS name FROM people.person WHERE key = ANY($1)
+UNION ALL SELECT 'group', key, name FROM people.source_group WHERE key = ANY($1)
+UNION ALL SELECT 'space', s.space, s.key FROM people.space s JOIN read.plan p USING (source)
+          WHERE p.plan = $2 AND s.space = ANY($1)
 """
 # Every entity that did not simply move. Those of chunks that never began are in the inventory and have no outcome.
 _REPORTED = """
@@ -262,7 +295,11 @@ class Reads:
 
     async def _reasons(self, connection: Connection, plan: str, accepted: list[str]) -> list[ReasonGroup]:
         groups = []
-        for row in await connection.fetch(_REASONS, plan):
+        rows = await connection.fetch(_REASONS, plan)
+        places = {row["reason"]: row["keys"] for row in await connection.fetch(_PLACES, plan, PLACES)}
+        shown = [id for row in rows for id in row["examples"] or []]
+        names = {(row["kind"], row["id"]): row["name"] for row in await connection.fetch(_NAMES, shown, plan)}
+        for row in rows:
             explained = EXPLANATIONS[Reason(row["reason"])]
             groups.append(
                 ReasonGroup(
@@ -273,6 +310,8 @@ class Reads:
                     meaning=explained.meaning,
                     way_on=explained.way_on,
                     examples=row["examples"] or [],
+                    names=[name for id in row["examples"] or [] if (name := names.get((row["kind"], id)))],
+                    spaces=places.get(row["reason"], []),
                     accepted=row["outcome"] == "skipped" and row["reason"] in accepted,
                 )
             )
@@ -355,7 +394,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         ended_at=row["ended_at"],
         position=row["position"],
     )
-    percent = words.percent(plan.done, plan.total, plan.ended_at is not None)
+    percent = words.percent(row["percent"], plan.ended_at is not None)
     return plan.model_copy(update={"percent": percent, "line": words.line(plan)})
 
 

@@ -188,7 +188,8 @@ class SpaceCounts(BaseModel):
 
 class PlanSummary(BaseModel):
     """``total``: entities selected, with the analysis' numbers for spaces whose inventory is not taken yet
-    (``counting`` says how many those are). ``line``: the status in numbers, as a sentence."""
+    (``counting`` says how many those are), so it may change while spaces are counted. ``percent`` never falls: it weighs
+    each task by the analysis. ``line``: the status in numbers, as a sentence."""
 
     id: str
     name: str
@@ -235,7 +236,8 @@ class Task(BaseModel):
 
 
 class ReasonGroup(BaseModel):
-    """One cause: how many entities of a kind ended so, what it means and what can be done."""
+    """One cause: how many entities of a kind ended so, what it means and what can be done. ``examples``: a few ids;
+    ``names``: what people, groups and spaces among them are called; ``spaces``: keys of a few spaces it is met in."""
 
     kind: str
     outcome: Literal["migrated", "skipped", "failed"]
@@ -244,6 +246,8 @@ class ReasonGroup(BaseModel):
     meaning: str
     way_on: str
     examples: list[str]
+    names: list[str] = Field(default_factory=list)
+    spaces: list[str] = Field(default_factory=list)
     accepted: bool
 
 

@@ -1,9 +1,11 @@
 """What people read about a plan: one line in numbers for its status. Pure functions of what the read models hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.dashboard.domain.shapes import Counts, PlanSummary
+from services.dashboard.domain.shapes import Counts, PlanDetail, PlanSummary, ReasonGroup
+from shared.events.reasons import EXPLANATIONS, Reason
 
 KIND_WORDS = {
     "user": ("user", "users"),
@@ -13,11 +15,11 @@ KIND_WORDS = {
     "page": ("page", "pages"),
     "blogpost": ("blog post", "blog posts"),
     "attachment": ("attachment", "attachments"),
-    "body": ("body", "bodies, second pass"),
+    "body": ("body with its links", "bodies with their links"),
     "comment": ("comment", "comments"),
-    "label": ("labels of a page", "labels, by page"),
-    "restriction": ("restriction", "restrictions, by page"),
-    "order": ("order of children", "orders of children"),
+    "label": ("page with labels", "pages with labels"),
+    "restriction": ("page with restrictions", "pages with restrictions"),
+    "order": ("page with ordered children", "pages with ordered children"),
     "permission": ("space permission", "space permissions"),
 }
 LOZENGES = {
@@ -26,6 +28,28 @@ LOZENGES = {
     "FINISHED": "success",
     "STOPPED": "warning",
     "FAILED": "danger",
+}
+# Shape and word carry the meaning; colour only repeats it.
+MARKS = {"READY": "○", "RUNNING": "◐", "FINISHED": "✓", "STOPPED": "■", "FAILED": "✕"}
+OUTCOMES = {"failed": "Failed", "migrated": "Moved with a defect", "skipped": "Skipped"}
+# Reasons that only follow from another one, which is listed before them.
+CONSEQUENCES = frozenset({Reason.SPACE_FAILED, Reason.PLAN_STOPPED, Reason.PARENT_NOT_MOVED})
+PHASES = {
+    "inventory": "counting",
+    "space": "creating the space",
+    "page": "pages",
+    "blogpost": "blog posts",
+    "attachment": "attachments",
+    "body": "links and mentions",
+    "comment": "comments",
+    "label": "labels",
+    "restriction": "restrictions",
+    "order": "order of pages",
+    "verification": "verification",
+    "opening": "opening the space",
+    "user": "users",
+    "group": "groups",
+    "membership": "memberships",
 }
 TASK_STATES = {
     "waiting": "Waiting",
@@ -62,11 +86,73 @@ def done(counts: Counts) -> int:
     return counts.migrated + counts.skipped + counts.failed
 
 
-def percent(done_: int, total: int, ended: bool) -> int:
-    """Floored, and never 100 before the closing event."""
-    if ended:
-        return 100
-    return min(99, done_ * 100 // total) if total else 0
+def percent(share: int, ended: bool) -> int:
+    """Never 100 before the closing event."""
+    return 100 if ended else min(99, share)
+
+
+def chunks(value: int) -> str:
+    return f"{number(value)} chunk{'' if value == 1 else 's'}"
+
+
+def progress_of_spaces(plan: PlanDetail) -> str:
+    """What a stop would leave behind."""
+    part = sum(task.link is not None and task.state not in ("migrated", "failed") for task in plan.tasks)
+    rest = plan.spaces.selected - plan.spaces.migrated - plan.spaces.failed - part
+    return (
+        f"Of {counted(plan.spaces.selected, 'space')}, {number(plan.spaces.migrated)} are complete on the site;"
+        f" {number(part)} are there in part and stay private; {number(rest)} are not begun."
+    )
+
+
+def meaning(reason: str) -> str:
+    return EXPLANATIONS[Reason(reason)].meaning
+
+
+def pages_left(plan: PlanSummary) -> int:
+    pages = plan.kinds.get("page", Counts())
+    return max(0, max(plan.pages_total, pages.selected) - done(pages))
+
+
+def taken(plan: PlanSummary) -> str:
+    """How long an ended plan took."""
+    return duration(plan.started_at, plan.ended_at) if plan.started_at and plan.ended_at else ""
+
+
+@dataclass
+class Cause:
+    """Everything that ended for one reason: ``lines`` by outcome, as "Skipped: 27 pages, 2 blog posts"."""
+
+    reason: str
+    meaning: str
+    way_on: str
+    count: int = 0
+    accepted: bool = True
+    outcomes: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    spaces: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> str:
+        return next(outcome for outcome in OUTCOMES if outcome in self.outcomes)
+
+
+def causes(groups: Iterable[ReasonGroup]) -> list[Cause]:
+    """One for each reason, worst first, and what only follows from another cause last."""
+    found: dict[str, Cause] = {}
+    for group in groups:
+        cause = found.setdefault(group.reason, Cause(group.reason, group.meaning, group.way_on, spaces=group.spaces))
+        cause.count += group.count
+        cause.accepted &= group.accepted
+        cause.outcomes.setdefault(group.outcome, []).append((group.kind, counted(group.count, group.kind)))
+        cause.names += group.names if group.kind != "space" else []
+        if group.kind in ("page", "blogpost", "attachment", "comment"):
+            cause.ids += [f"{KIND_WORDS[group.kind][0]} {id}" for id in group.examples]
+    order = list(OUTCOMES)
+    return sorted(
+        found.values(), key=lambda c: (c.reason in CONSEQUENCES, order.index(c.worst), c.accepted, -c.count, c.reason)
+    )
 
 
 def line(plan: PlanSummary) -> str:
@@ -77,16 +163,16 @@ def line(plan: PlanSummary) -> str:
         case "READY":
             return f"Saved. {counted(spaces.selected, 'space')} selected. Nothing has begun."
         case "RUNNING" if plan.stopping:
-            return f"Nothing new starts. {number(plan.chunks_claimed)} chunks under way are finishing."
+            return f"Nothing new starts. {chunks(plan.chunks_claimed)} under way still to finish."
         case "RUNNING" if plan.paused:
-            return f"Paused. {number(max(0, plan.total - plan.done))} entities to go."
+            return f"Paused. {counted(pages_left(plan), 'page')} to go."
         case "RUNNING":
             about = "about " if plan.counting else ""
             moved = f"{number(done(pages))} of {about}{counted(max(plan.pages_total, pages.selected), 'page')}"
             ended = spaces.migrated + spaces.failed
             return f"{moved}; {number(ended)} of {counted(spaces.selected, 'space')} ended."
         case "FINISHED":
-            return f"{counted(spaces.migrated, 'space')}, {counted(pages.migrated, 'page')}. {kept}"
+            return f"{counted(spaces.migrated, 'space')}, {counted(pages.migrated, 'page')} in {taken(plan)}. {kept}"
         case "STOPPED":
             return f"{number(spaces.migrated)} of {counted(spaces.selected, 'space')} on the site. It cannot be resumed. {kept}"
         case _:

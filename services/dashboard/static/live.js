@@ -17,13 +17,20 @@ function busy(node) {
 
 // Texts are written in place: focus, selection and scroll stay. Only where the shape changed is the region exchanged,
 // and never under someone's hands.
+const waiting = new Map(); // regions whose new shape had to wait for someone's hands
+
 function apply({ id, html }) {
   const now = document.getElementById(id);
   const parsed = document.createElement("template");
   parsed.innerHTML = html;
   const next = parsed.content.firstElementChild;
   if (!now || !next) return;
-  if (now.dataset.shape !== next.dataset.shape && !busy(now)) { now.replaceWith(next); return; }
+  if (next.dataset.title) document.title = next.dataset.title;
+  waiting.delete(id);
+  if (now.dataset.shape !== next.dataset.shape) {
+    if (!busy(now)) { now.replaceWith(next); return; }
+    waiting.set(id, html);
+  }
   for (const from of next.querySelectorAll("[data-live]")) {
     const to = now.querySelector(`[data-live="${CSS.escape(from.dataset.live)}"]`);
     if (!to) continue;
@@ -68,6 +75,7 @@ function open() {
   });
   stream.addEventListener("beat", (event) => {
     alive();
+    for (const [id, html] of [...waiting]) apply({ id, html });
     document.getElementById("position").textContent = Number(event.data).toLocaleString("en-US");
   });
   stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) reopen(); };

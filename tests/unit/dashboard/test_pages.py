@@ -88,3 +88,22 @@ async def test_the_live_page_starts_with_the_present_state(browser: House) -> No
                 break
         found = [message for message in messages if "event: region" in message]
         assert len(found) == regions and all(f"id: {len(history())}\n" in message for message in found)
+
+
+async def test_a_space_that_failed_leads_to_its_cause_and_a_cause_is_told_once(browser: House) -> None:
+    html = (await browser.client.get(f"/plans/{PLAN}")).text
+    assert html.count('id="cause-space_key_conflict"') == 1 and 'href="#cause-space_key_conflict"' in html
+    first, second = html.index('id="cause-space_key_conflict"'), html.index('id="cause-file_missing"')
+    assert first < second, "what failed comes before what was skipped"
+
+
+async def test_progress_never_falls_while_the_log_goes_on(house: House) -> None:
+    """Inventories count kinds that the analysis did not: the total grows, the bar does not fall."""
+    shown = [0]
+    for event in history():
+        await house.log.append([event])
+        await house.catch_up()
+        plan = await house.parts.reads.plan(PLAN)
+        if plan is not None:
+            shown.append(plan.percent)
+    assert shown == sorted(shown) and shown[-1] == 100 and any(0 < percent < 99 for percent in shown)
