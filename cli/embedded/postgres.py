@@ -159,6 +159,12 @@ class EmbeddedPostgres:
         if not (self.cluster / "PG_VERSION").exists():
             await self._initdb()
         self._check_version()
+        if not self.password_file(SUPERUSER).exists():
+            raise EmbeddedError(
+                "Postgres cannot be used",
+                f"{self.password_file(SUPERUSER)} is gone, and with it the way in to {self.cluster}",
+                "Put the file back from a backup of the data folder, or choose another folder with --data.",
+            )
         await self._launch(timeout)
         await self._make_database()
 

@@ -259,8 +259,15 @@ class Supervisor:
             self.postgres.child.send(signal.SIGQUIT)
 
     def _hold_folder(self) -> None:
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EmbeddedError(
+                f"The data folder {self.data} cannot be used",
+                error.strerror or type(error).__name__,
+                "Choose another folder with --data, in which this account may write.",
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -282,6 +289,19 @@ class Supervisor:
     async def _migrate(self) -> None:
         roles = (schema.MIGRATE, *schema.SERVICES)
         applied = await schema.upgrade(self.postgres.admin_dsn, {role: self.postgres.password(role) for role in roles})
+        try:
+            await self._make_streams()
+        except (nats_client.errors.Error, TimeoutError) as error:
+            # Everything in it can be made anew from the log, so a damaged folder is no loss.
+            self._say("nats", f"its data cannot be used ({type(error).__name__}): starting with none")
+            await self.nats.restart(empty=True)
+            try:
+                await self._make_streams()
+            except (nats_client.errors.Error, TimeoutError) as again:
+                raise EmbeddedError("NATS cannot be used", str(again), f"Look into {self.nats.log}.") from again
+        self._say("schema", f"{len(applied)} migrations applied" if applied else "up to date")
+
+    async def _make_streams(self) -> None:
         client = await nats_client.connect(
             self.nats.url,
             user="migrate",
@@ -293,7 +313,6 @@ class Supervisor:
             await topology.upgrade(client.jetstream(timeout=10))
         finally:
             await client.close()
-        self._say("schema", f"{len(applied)} migrations applied" if applied else "up to date")
 
     def _plan_services(self) -> None:
         names = [

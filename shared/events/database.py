@@ -62,13 +62,16 @@ async def prepare(connection: Any) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
-async def open_pool(settings: Settings, *, application: str, patience: float = 30.0) -> "asyncpg.Pool[asyncpg.Record]":
+async def open_pool(
+    settings: Settings, *, application: str, patience: float | None = None
+) -> "asyncpg.Pool[asyncpg.Record]":
     """A pool of at most ``settings.database_pool`` connections; ``application`` is shown in ``pg_stat_activity``.
 
-    While Postgres is away, tries again for ``patience`` seconds. Raises DatabaseUnavailable, whose text says what, why
+    While Postgres is away, tries again for ``patience`` seconds (``settings.start_patience``). Raises DatabaseUnavailable, whose text says what, why
     and what next; a refusal (password, missing database or role) is raised at once.
     """
     password = read_password(settings.database_password_file)
+    patience = settings.start_patience if patience is None else patience
     loop = asyncio.get_running_loop()
     deadline, pause, where = loop.time() + patience, 0.1, place(settings.database_url)
     while True:

@@ -68,14 +68,15 @@ async def connect(
     settings: Settings,
     name: str,
     *,
-    patience: float = 30.0,
+    patience: float | None = None,
     on_reconnect: Callable[[], None] | None = None,
 ) -> Client:
     """A connection that reconnects for ever once it was there. ``name`` is shown by the server.
 
-    At the start tries for ``patience`` seconds. Raises NatsUnavailable; at once if NATS refuses the credentials.
+    At the start tries for ``patience`` seconds (``settings.start_patience``). Raises NatsUnavailable; at once if NATS refuses the credentials.
     """
     loop = asyncio.get_running_loop()
+    patience = settings.start_patience if patience is None else patience
     deadline, pause, said = loop.time() + patience, 0.1, False
     wanted = options(settings, name)
     while True:

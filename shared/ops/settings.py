@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     patience: float = Field(
         default=300.0, gt=0, description="How long an entity waits for a source or site that does not answer."
     )
+    start_patience: float = Field(
+        default=30.0, gt=0, description="How long a process that starts waits for database and NATS to answer."
+    )
     grace: float = Field(default=30.0, gt=0, description="Time a process takes to end by itself after SIGTERM.")
     run_file: Path | None = Field(
         default=None, description="File where the process writes its process id and its ports, for who started it."
