@@ -1,7 +1,6 @@
 """Takes hints, claims analyses, and runs them."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -9,7 +8,7 @@ import structlog
 
 from services.analyzer.analysis import Analysis
 from shared.events.answering import service_key
-from shared.events.claims import Busy, Claim, Claims, LeaseLost
+from shared.events.claims import Claim, Claims, LeaseLost
 from shared.events.contract import Actor
 from shared.events.store import UNAVAILABLE, EventStore
 from shared.ops.settings import Settings
@@ -29,16 +28,9 @@ class Analyzer:
 
     async def work(self, hint: bytes, acknowledge: Callable[[], Awaitable[None]]) -> float | None:
         """See ``shared.events.serving.Work``."""
-        try:
-            claim = await self._claims.take(str(json.loads(hint)["chunk"]))
-        except Busy:
-            return 0.2
-        except (ValueError, KeyError, TypeError):
-            log.warning("a hint that is none", size=len(hint))
-            claim = None
-        except UNAVAILABLE as error:
-            log.warning("claim not possible now", error=type(error).__name__)
-            return 2.0
+        claim = await self._claims.take_hinted(hint)
+        if isinstance(claim, float):
+            return claim
         await acknowledge()
         if claim is not None:
             task = asyncio.create_task(self._run(claim))

@@ -119,7 +119,7 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
             await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not look)
         except WritesForbidden as error:
             if job.claim.purpose == "settle":
-                return row.skipped(Reason.PLAN_STOPPED)
+                return row.skipped(job.claim.settled_as)
             raise LeaseLost(job.claim.work.chunk) from error
         except AWAY:
             raise  # our own database: the chunk is taken over when it is back

@@ -1,7 +1,6 @@
 """Takes hints, claims chunks, and runs them, a few at a time."""
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 
@@ -28,7 +27,7 @@ from shared.confluence.site import Account, OutcomeUnknown, SiteError, SiteUnava
 from shared.confluence.source import Source, SourceError, SourceUnreachable
 from shared.events.catalog.plan import PlanSaved
 from shared.events.catalog.work import Outcome, Phase
-from shared.events.claims import ONE_BY_ONE, Busy, Claim, Claims, LeaseLost
+from shared.events.claims import ONE_BY_ONE, Claim, Claims, LeaseLost
 from shared.events.reasons import Reason
 from shared.events.store import UNAVAILABLE, EventStore
 from shared.ops.settings import Settings
@@ -71,16 +70,9 @@ class Executor:
         The hint is acknowledged once the claim is in the log (or there is nothing to claim): from then on the lease, not
         the message, says who works.
         """
-        try:
-            claim = await self._claims.take(str(json.loads(hint)["chunk"]))
-        except Busy:
-            return 0.2
-        except (ValueError, KeyError, TypeError):
-            log.warning("a hint that is none", size=len(hint))
-            claim = None
-        except UNAVAILABLE as error:
-            log.warning("claim not possible now", error=type(error).__name__)
-            return 2.0
+        claim = await self._claims.take_hinted(hint)
+        if isinstance(claim, float):
+            return claim
         if claim is None:
             await acknowledge()
             return None
@@ -163,7 +155,7 @@ class Executor:
             return
         rows = await rows_of(self._pool, claim, row["inventory_epoch"])
         outcome = Outcome.FAILED if claim.purpose == "work" else Outcome.SKIPPED
-        why = reason if claim.purpose == "work" else Reason.PLAN_STOPPED
+        why = reason if claim.purpose == "work" else claim.settled_as
         await claim.end([r.ended(outcome, why) for r in rows])
 
     async def _kind(self, claim: Claim) -> str:

@@ -6,6 +6,8 @@ A command sent twice has one effect: its first event's id follows from the comma
 import asyncio
 import hashlib
 from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -43,6 +45,13 @@ class Handlers(Decider):
         taken = await self._pool.fetchval("SELECT id FROM people.site WHERE name = $1", command.name)
         if taken is not None and taken != site:
             return refused("name_taken", f"A site is called “{command.name}” already.", "Choose another name.")
+        if command.sandbox and not _on_this_machine(command.url):
+            return refused(
+                "not_a_sandbox",
+                "A sandbox is a stand-in on this machine, and this address leads elsewhere.",
+                "Add it as a real site: without --sandbox.",
+                422,
+            )
         await self._pool.execute(
             "INSERT INTO people.site VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
             site,
@@ -210,6 +219,17 @@ class Handlers(Decider):
             if (position or 0) >= head:
                 return
             await asyncio.sleep(0.05)
+
+
+def _on_this_machine(url: str) -> bool:
+    """Whether an address is this machine's own or, among containers, that of the stand-in's service."""
+    host = urlsplit(url).hostname or ""
+    if host in ("localhost", "sandbox"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _retry_stuck(plan: plans.Plan) -> plans.Refusal | None:

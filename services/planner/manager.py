@@ -234,6 +234,11 @@ class Manager:
         return self._plans[plan_id]
 
     async def _decide_plan(self, plan_id: str) -> None:
+        # By the tables first: the stream of a stuck plan may be what cannot be read.
+        if not await self._pool.fetchval(
+            "SELECT status = 'RUNNING' AND stuck IS NULL FROM work.plan WHERE plan = $1", plan_id
+        ):
+            return
         plan = await self._plan(plan_id)
         if plan is None or plan.status is not plans.Status.RUNNING or plan.stuck:
             return

@@ -7,6 +7,7 @@ its expected version is no longer true.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,9 +26,9 @@ from shared.events.catalog.chunk import (
     InventoryResult,
 )
 from shared.events.catalog.work import Entity, Kind, Phase
-from shared.events.contract import Actor, Context, Event
+from shared.events.contract import Actor, BadEvent, Context, Event, UnknownEvent
 from shared.events.reasons import Reason
-from shared.events.store import Append, EventStore, Guard
+from shared.events.store import UNAVAILABLE, Append, EventStore, Guard
 from shared.events.types import derived_id, new_id
 from shared.ops.settings import Settings
 
@@ -106,6 +107,7 @@ class Claim:
     attempt: int
     recorded: frozenset[tuple[Kind, str]]
     give_up_first: bool
+    settled_as: Reason  # what a settler records of an entity that it does not find on the site
     _claims: "Claims"
     _version: int
     _deadline: float
@@ -261,7 +263,11 @@ class Claims:
             row["first_ordinal"],
             row["last_ordinal"],
         )
-        history = fold([(r.version, r.event) for r in await self.store.read_stream(f"chunk-{chunk}")])
+        try:
+            history = fold([(r.version, r.event) for r in await self.store.read_stream(f"chunk-{chunk}")])
+        except (BadEvent, UnknownEvent) as error:
+            log.warning("a chunk whose events this release cannot read", chunk=chunk, position=error.position)
+            return None
         if history.ended:
             return None
         purpose = _purpose(row, history)
@@ -289,7 +295,7 @@ class Claims:
         result = await self.store.append(
             Append(f"chunk-{chunk}", history.version, ((new_id(), claimed),), self.context(work), guards)
         )
-        if result.outcome != "appended" or result.version is None:
+        if not result.recorded or result.version is None:  # a duplicate is this very claim, its first answer lost
             await self.drop_lease(chunk, epoch)
             raise Busy(chunk)
         return Claim(
@@ -299,6 +305,7 @@ class Claims:
             attempt=attempt,
             recorded=history.recorded,
             give_up_first=purpose == "work" and attempt > GIVE_UP_AFTER and not history.progressed,
+            settled_as=Reason.PLAN_STOPPED if row["stop_requested"] else Reason.SPACE_FAILED,
             _claims=self,
             _version=result.version,
             _deadline=sent + self.settings.lease - self.settings.request_timeout,
@@ -333,6 +340,19 @@ class Claims:
                 self.settings.request_timeout,
             )
         )
+
+    async def take_hinted(self, hint: bytes) -> "Claim | float | None":
+        """The claim on a hint's chunk; None where there is nothing to do; seconds to wait where a look later is worth it."""
+        try:
+            return await self.take(str(json.loads(hint)["chunk"]))
+        except Busy:
+            return 0.2
+        except (ValueError, KeyError, TypeError):
+            log.warning("a hint that is none", size=len(hint))
+            return None
+        except UNAVAILABLE as error:
+            log.warning("claim not possible now", error=type(error).__name__)
+            return 2.0
 
     async def drop_lease(self, chunk: str, epoch: int) -> None:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
