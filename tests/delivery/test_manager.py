@@ -4,11 +4,12 @@ import asyncio
 import random
 from collections import Counter
 
+import pytest
+
 from services.planner.manager import Manager
 from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded
 from shared.events.catalog.plan import PlanFinished, PlanStopped
-from shared.events.catalog.task import ChunkPlan, InventoryTaken, PhasePlanned, TaskStarted
-from shared.events.catalog.work import Entity, Kind, Outcome, Phase, TaskKind
+from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.contract import Context, Event
 from shared.events.store import Append, Result
 from shared.events.types import new_id
@@ -49,6 +50,7 @@ async def test_another_manager_takes_up_any_plan_at_any_step(workshop: Workshop)
     assert (await workshop.types(plan))[-1] == "PlanFinished"
 
 
+@pytest.mark.slow
 async def test_two_managers_plan_exactly_one_next_phase_when_the_last_two_chunks_end_in_one_batch(
     workshop: Workshop,
 ) -> None:
@@ -78,40 +80,22 @@ async def _tasks_before_their_last_two_ends(
     workshop: Workshop, n: int
 ) -> tuple[str, list[str], list[tuple[Append, Append]]]:
     """A running plan, ``n`` tasks of it in a phase of two claimed chunks, and the ends of these."""
-    plan, tasks, ends, rows, setup = await workshop.plan(), [], [], [], []
+    plan = await workshop.plan()
     context = Context(actor=ACTOR, correlation=plan, causation=plan)
-    for _ in range(n):
-        task, chunks = new_id(), (new_id(), new_id())
-        tasks.append(task)
-        rows += [(task, 1, i, kind, str(i)) for i, kind in enumerate(("group", "group", "membership"))]
-        events = (
-            TaskStarted(task=task, plan=plan, kind=TaskKind.GROUPS),
-            InventoryTaken(task=task, plan=plan, chunk=new_id(), epoch=1, counts=(), digest="0" * 64),
-            PhasePlanned(
-                task=task,
-                plan=plan,
-                phase=Phase.GROUP,
-                depth=0,
-                slice=0,
-                last=True,
-                chunks=tuple(ChunkPlan(chunk=c, first=i, last=i, count=1) for i, c in enumerate(chunks)),
-            ),
-        )
-        setup.append(workshop.planner.append(_command(f"task-{task}", -1, context, *events)))
+    made = await asyncio.gather(*(workshop.group_task(plan) for _ in range(n)))
+    claims, ends = [], []
+    for task, chunks in made:
         pair = []
-        for i, chunk in enumerate(chunks):
+        for number, chunk in enumerate(chunks):
             claimed = ChunkClaimed(
                 chunk=chunk, epoch=1, task=task, plan=plan, worker=ACTOR.key, attempt=1, purpose="work"
             )
-            setup.append(workshop.executor.append(_command(f"chunk-{chunk}", -1, context, claimed)))
-            entity = Entity(kind=Kind.GROUP, id=str(i), outcome=Outcome.MIGRATED)
+            claims.append(workshop.executor.append(_command(f"chunk-{chunk}", -1, context, claimed)))
+            entity = Entity(kind=Kind.GROUP, id=str(number), outcome=Outcome.MIGRATED)
             pair.append(_command(f"chunk-{chunk}", 0, context, ChunkEnded(chunk=chunk, epoch=1, entities=(entity,))))
         ends.append((pair[0], pair[1]))
-    await workshop.pools["executor"].executemany(
-        "INSERT INTO work.inventory (task, epoch, ordinal, kind, id) VALUES ($1, $2, $3, $4, $5)", rows
-    )
-    await asyncio.gather(*setup)
-    return plan, tasks, ends
+    await asyncio.gather(*claims)
+    return plan, [task for task, _ in made], ends
 
 
 def _command(stream: str, expected: int, context: Context, *events: Event) -> Append:

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from services.planner.handlers import Handlers
+from services.planner.handlers import COMMANDS, Handlers
 from services.planner.manager import Manager
 from shared.events.catalog.chunk import InventoryResult
 from shared.events.catalog.plan import PlanSaved, PlanStarted
-from shared.events.catalog.work import ACCOUNTS, BY_DEPTH, Entity, Kind, KindCount, Outcome, Phase
+from shared.events.catalog.task import ChunkPlan, InventoryTaken, PhasePlanned, TaskStarted
+from shared.events.catalog.work import ACCOUNTS, BY_DEPTH, Entity, Kind, KindCount, Outcome, Phase, TaskKind
 from shared.events.claims import Busy, Claim, Claims
+from shared.events.commands import PlanCommand, Reply
 from shared.events.contract import Actor, Context, Event
 from shared.events.database import open_pool
 from shared.events.reasons import Reason
@@ -62,6 +64,9 @@ class Workshop:
         self.handlers = Handlers(self.planner, self.pools["planner"])
         self.admin = await self.database.connect()
         self._stack.push_async_callback(self.admin.close)
+        owner = self.database.settings("planner").model_copy(update={"database_url": self.database.admin_dsn})
+        self.owners_pool = await open_pool(owner, application="tests")
+        self._stack.push_async_callback(self.owners_pool.close)
 
     async def manager(self) -> Manager:
         """A process manager as a leading planner has one."""
@@ -102,6 +107,25 @@ class Workshop:
         command = Append(stream, expected, tuple((new_id(), e) for e in events), context)
         assert (await self.stores[role].append(command)).outcome == "appended"
 
+    async def group_task(self, plan: str, chunks: int = 2) -> tuple[str, list[str]]:
+        """A task of the plan whose groups, one in each chunk, are planned; as if a manager had done it."""
+        task, ids = new_id(), [new_id() for _ in range(chunks)]
+        rows = [(task, 1, n, "group", str(n)) for n in range(chunks)] + [(task, 1, chunks, "membership", "0")]
+        await self.pools["executor"].executemany(
+            "INSERT INTO work.inventory (task, epoch, ordinal, kind, id) VALUES ($1, $2, $3, $4, $5)", rows
+        )
+        pieces = tuple(ChunkPlan(chunk=c, first=n, last=n, count=1) for n, c in enumerate(ids))
+        await self.append(
+            "planner",
+            f"task-{task}",
+            -1,
+            TaskStarted(task=task, plan=plan, kind=TaskKind.GROUPS),
+            InventoryTaken(task=task, plan=plan, chunk=new_id(), epoch=1, counts=(), digest="0" * 64),
+            PhasePlanned(task=task, plan=plan, phase=Phase.GROUP, depth=0, slice=0, last=True, chunks=pieces),
+            plan=plan,
+        )
+        return task, ids
+
     async def plant(self, role: str, stream: str, type_: str, body: bytes) -> int:
         """An event as no code of this release would write it, at the end of a stream. Its position."""
         connection = await self.database.connect(f"cw_{role}")
@@ -122,6 +146,13 @@ class Workshop:
             return int(row["at"])
         finally:
             await connection.close()
+
+    async def command(self, type_: type[PlanCommand], plan: str) -> Reply:
+        """Sends the planner a command about a plan."""
+        verb = COMMANDS[type_]
+        command = type_(command_id=new_id(), actor=ACTOR, correlation=new_id(), plan=plan)
+        reply: Reply = await getattr(self.handlers, verb)(command)
+        return reply
 
     # -- work ----------------------------------------------------------------------------------------------------
 
