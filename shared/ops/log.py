@@ -85,6 +85,10 @@ def correlated(**ids: str | int | None) -> Iterator[None]:
 
 def strike_out(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Replaces what must not be logged, at any depth of mappings and lists."""
+    if "caused_by" in event:  # how stamina tells of a retry: the error's text, and the arguments of what is retried
+        event["caused_by"] = str(event["caused_by"]).partition("(")[0]
+        event.pop("args", None)
+        event.pop("kwargs", None)
     for key, value in event.items():
         event[key] = _clean(key, value)
     return event
