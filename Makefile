@@ -9,7 +9,7 @@ PYTEST ?= $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-containers bench-store lint format types contracts lock image compose ci clean
+.PHONY: help setup dev demo test test-containers bench-store tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-containers: dev ## Run the tests of store and delivery on Postgres 17 and N
 
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store
+
+tamper: dev ## Tamper with a log in every way there is, and see who finds it
+	@$(BIN)/python -m tests.audit.tamper
 
 lint: dev ## Check style
 	$(BIN)/ruff check $(CODE)

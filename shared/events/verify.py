@@ -62,6 +62,8 @@ async def verify_links(
     while position < end:
         page = await pool.fetch(PAGE, position, min(_PAGE, end - position), _PAGE_BYTES)
         for event in map(recorded, page):
+            if event.position == position:
+                return verdict(position, "link", f"There are two events at position {position}.")
             if event.position != position + 1:
                 break
             hashed = leaf(record(event))

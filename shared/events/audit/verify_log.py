@@ -113,6 +113,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def link_of(before: bytes, leaf: bytes) -> bytes:
+    """The link of an event from the link before it: no part of the Merkle tree, but of each event."""
+    return sha256(b"\x02" + before + leaf).digest()
+
+
 class Tree:
     """A tree that grows at its right edge; it keeps the roots of its complete subtrees only, largest first."""
 
@@ -238,7 +243,7 @@ class Checkpoint:
             others = ", ".join(raw[:4].hex() for _, raw in found)
             raise Problem(
                 "key_unknown",
-                f"No key you trust has signed {where}, of {self.size} events (signed by {others}).",
+                f"No key you trust has signed {where} (it is signed by {others}).",
             )
 
 
@@ -310,6 +315,7 @@ class Check:
         self.events = self.first = self.last = self.sealed = 0
         self.fits: list[Checkpoint] = []  # checkpoints whose root is that of the events
         self.misfits: list[Checkpoint] = []  # … and is not
+        self.unknown: Problem | None = None
         for one, other in zip(self.kept, self.kept[1:]):
             if one.size == other.size and one.root != other.root:
                 raise Problem(
@@ -340,10 +346,8 @@ class Check:
         if event.position != expected:
             self.misplaced(event, expected, lines)
         leaf = event.leaf()
-        if self.link is not None:
-            link = sha256(b"\x02" + self.link + leaf).digest()
-            if link != event.link:
-                self.unlinked(event, self.link, lines)
+        if self.link is not None and link_of(self.link, leaf) != event.link:
+            self.unlinked(event, self.link, lines)
         before = self.versions.get(event.stream)
         if (event.version if before is None else event.version - before - 1) and (before is not None or self.whole()):
             raise Problem(
@@ -364,28 +368,26 @@ class Check:
     def misplaced(self, event: Event, expected: int, lines: Iterator[Line]) -> None:
         where = f"Where event {expected} should be"
         if event.position < expected:
-            raise Problem("inserted", f"{where} there is another event of position {event.position}.", expected)
+            raise Problem("inserted", f"There is a second event of position {event.position}.", event.position)
         following = next((each for each in lines if isinstance(each, Event)), None)
         if following is not None and following.position == expected:
             raise Problem("reordered", f"{where} event {event.position} is; it comes later.", expected)
-        raise Problem(
-            "removed", f"There is no event {expected}: event {event.position} follows {expected - 1}.", expected
-        )
+        raise Problem("removed", f"There is no event {expected}: {event.position} follows {expected - 1}.", expected)
 
     def unlinked(self, event: Event, before: bytes, lines: Iterator[Line]) -> None:
-        """The event's link does not follow from it and the link ``before``. What comes next may tell how that came."""
-        position = event.position
-        following = next((each for each in lines if isinstance(each, Event)), None)
-        if following is not None and following.position == position + 1:
-            without = sha256(b"\x02" + before + following.leaf(position)).digest()
-            swapped = sha256(b"\x02" + without + event.leaf(position + 1)).digest()
-            if following.link == without:
-                raise Problem("inserted", f"Event {position} was put in: the next one follows without it.", position)
-            if swapped in (event.link, following.link):
-                raise Problem("reordered", f"Events {position} and {position + 1} have changed places.", position)
-        if event.version > self.versions.get(event.stream, -1) + 1 and self.whole():
-            raise Problem("removed", f"Before event {position} events of its stream are missing.", position)
-        raise Problem("changed", f"Event {position} is not the one that was appended there.", position)
+        """The event's link does not follow from it and the link ``before``. What comes next tells how that came."""
+        at, following = event.position, next((each for each in lines if isinstance(each, Event)), None)
+        if following is not None and following.position == at + 1:
+            without = link_of(before, following.leaf(at))  # as if this event were not there
+            if link_of(without, event.leaf(at + 1)) == event.link:
+                raise Problem("reordered", f"Events {at} and {at + 1} have changed places.", at)
+            if without == following.link:
+                raise Problem("inserted", f"Event {at} was put in: the next one follows without it.", at)
+            if link_of(event.link, following.leaf(at + 2)) == following.link:
+                raise Problem("removed", f"An event was removed before event {at}, and all behind it moved up.", at)
+        if following is not None and following.position == at and link_of(before, following.leaf()) == following.link:
+            raise Problem("inserted", f"There is a second event of position {at}.", at)
+        raise Problem("changed", f"Event {at} is not the one that was appended there.", at)
 
     def other(self, kind: str, data: dict[str, Any]) -> None:
         try:
@@ -406,7 +408,12 @@ class Check:
                 while self.kept and self.kept[0].size < self.tree.size:
                     self.kept.pop(0)  # its end lies among events that are left out
             elif kind == "checkpoint":
-                self.compare(Checkpoint(data["note"], self.keys, f"the checkpoint of {data['size']} events"))
+                try:
+                    self.compare(Checkpoint(data["note"], self.keys, f"the checkpoint of {data['size']} events"))
+                except Problem as problem:
+                    if problem.kind != "key_unknown":
+                        raise
+                    self.unknown = self.unknown or problem  # one that can be believed may tell more
             elif kind == "ended":
                 self.ended = data
         except (KeyError, TypeError, ValueError) as error:
@@ -447,6 +454,8 @@ class Check:
                 after,
                 first.size,
             )
+        if self.unknown is not None:
+            raise Problem("key_unknown", str(self.unknown), self.sealed + 1)
         if self.kept:
             raise Problem(
                 "cut_off",
@@ -559,7 +568,7 @@ def verify_export(
     behind = check.tree.size - check.sealed
     message = f"{check.events} events are as they were appended."
     if check.sealed:
-        message += f" They are under {len(check.fits)} checkpoints, the last of {check.sealed} events."
+        message += f" They are under {len({c.size for c in check.fits})} checkpoints, the last of {check.sealed} events."
     if behind:
         message += f" The last {behind} are under no checkpoint yet: only their links were checked."
     if earlier is not None:
