@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent
 NOTICED_BY = "Noticed by: "
 AT_ONCE = 2
-LIMIT = 120  # seconds for the tests of one fault
+LIMIT = 300  # seconds for one run of tests; a machine with much else to do is slow, not wrong
 
 Test = tuple[str, str]  # file, name
 
@@ -87,7 +87,6 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "CLOUDWARD_TEST_SERVERS": "embedded",
         "CLOUDWARD_REFERENCE": reference,
     }
@@ -125,8 +124,9 @@ def failures(folder: Path, tests: Sequence[Test]) -> tuple[dict[Test, bool], str
             timeout=LIMIT,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise Broken(f"the tests did not end within {LIMIT} s") from None
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode(errors="replace")[-2000:]
+        raise Broken(f"the tests did not end within {LIMIT} s:\n{said}") from None
     said = "\n".join(done.stdout.splitlines()[-25:])
     if done.returncode not in (0, 1):
         raise Broken(f"pytest could not run them (exit code {done.returncode}):\n{said}\n{done.stderr[-500:]}")
