@@ -9,7 +9,7 @@ PYTEST ?= $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-containers bench-store tamper lint format types contracts lock image compose ci clean
+.PHONY: help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: dev ## Run all tests (ARGS="-k name" for some)
 
 test-containers: dev ## Run the tests of store and delivery on Postgres 17 and NATS in containers
 	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery $(ARGS)
+
+mutations: dev ## Plant faults and see that the tests notice every one (ARGS="name" for some)
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store
