@@ -1,4 +1,4 @@
-"""Everything on one machine: Postgres, NATS, the four services, and a sandbox if wanted, held together by one process."""
+"""Everything on one machine: Postgres, NATS, four services, the sealer, a sandbox if wanted, held by one process."""
 
 import asyncio
 import contextlib
@@ -23,6 +23,7 @@ from cli.embedded.child import Child, EmbeddedError, secret_file, write_secret
 from cli.embedded.nats import EmbeddedNats
 from cli.embedded.postgres import EmbeddedPostgres
 from shared.events import schema, topology
+from shared.events.audit.note import SigningKey
 
 # A service that dies is started again after this, doubled each time up to the longest; a quiet minute forgets.
 _BACKOFF = 0.2
@@ -208,6 +209,7 @@ class Supervisor:
         await self._migrate()
         self.token = secret_file(self.token_file, lambda: secrets.token_urlsafe(32))
         secret_file(self._vault_key, lambda: secrets.token_bytes(32).hex())
+        secret_file(self._seal_key, lambda: SigningKey.new().pem)
         (self.data / "uploads").mkdir(mode=0o700, exist_ok=True)
         self._plan_services()
         for service in self.services.values():
@@ -286,6 +288,10 @@ class Supervisor:
     def _vault_key(self) -> Path:
         return self.data / "secrets" / "vault-key"
 
+    @property
+    def _seal_key(self) -> Path:
+        return self.data / "secrets" / "seal-key"
+
     async def _migrate(self) -> None:
         roles = (schema.MIGRATE, *schema.SERVICES)
         applied = await schema.upgrade(self.postgres.admin_dsn, {role: self.postgres.password(role) for role in roles})
@@ -320,12 +326,13 @@ class Supervisor:
             "analyzer",
             *(f"executor-{n}" for n in range(1, self._executors + 1)),
             "dashboard",
+            "sealer",
         ]
         for name in names:
             kind = name.partition("-")[0]
             self.services[name] = Service(
                 name=name,
-                module=f"services.{kind}",
+                module="shared.events.audit" if kind == "sealer" else f"services.{kind}",
                 environment=self._environment(kind, name),
                 log=self.data / "logs" / f"{name}.log",
                 run_file=self.data / "run" / f"{name}.json",
@@ -339,9 +346,6 @@ class Supervisor:
         own = {
             "DATABASE_URL": self.postgres.url(role),
             "DATABASE_PASSWORD_FILE": str(self.postgres.password_file(role)),
-            "NATS_URL": self.nats.url,
-            "NATS_USER": kind,
-            "NATS_PASSWORD_FILE": str(self.nats.password_file(kind)),
             "DATA": str(self.data),
             "EXPORT_ROOTS": ":".join(str(root) for root in self._export_roots),
             "OPS_HOST": "127.0.0.1",
@@ -350,8 +354,16 @@ class Supervisor:
             "PARENT_FD": str(self._pipe[0]),
             "GRACE": str(GRACE),
         }
+        if kind == "sealer":  # the only one with the signing key; it talks to nobody but the database
+            own |= {"SEAL_KEYS": str(self._seal_key), "CHECKPOINTS": str(self.data / "checkpoints")}
+        else:
+            own |= {
+                "NATS_URL": self.nats.url,
+                "NATS_USER": kind,
+                "NATS_PASSWORD_FILE": str(self.nats.password_file(kind)),
+            }
         # Whoever need not open credentials cannot.
-        if kind != "planner":
+        if kind not in ("planner", "sealer"):
             own["SECRET_KEY_FILE"] = str(self._vault_key)
         if kind == "dashboard":
             own |= {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self._port), "TOKEN_FILE": str(self.token_file)}
