@@ -96,12 +96,19 @@ async def test_an_analyzer_killed_in_an_analysis_goes_on_by_itself_and_counts_th
     again = await world.source("north")
     answer = await world.call("post", f"/sources/{again}/analyses")
 
-    async def at_work() -> bool:
-        return bool(
-            await world.look("SELECT count(*) FROM work.chunk WHERE task = $1 AND state = 'claimed'", answer["id"])
-        )
+    epoch = 0
 
-    await world.kill_at_work(["analyzer"], at_work, chance)
+    async def at_work() -> bool:
+        """It has claimed the analysis anew since the last kill, and not ended it."""
+        nonlocal epoch
+        found = await world.look(
+            "SELECT epoch FROM work.chunk WHERE task = $1 AND state = 'claimed' AND epoch > $2", answer["id"], epoch
+        )
+        epoch = found or epoch
+        return found is not None
+
+    for _ in range(KILLS):
+        await world.kill_at_work(["analyzer"], at_work, chance)
     counted = await world.call("analyzed", answer["id"])
     assert counted["state"] == "completed"
     assert numbers(counted) == numbers(whole)

@@ -182,7 +182,7 @@ class World:
     # -- violence ------------------------------------------------------------------------------------------------
 
     async def kill_at_work(
-        self, services: list[str], at_work: Callable[[], Awaitable[bool]], chance: random.Random, timeout: float = 60
+        self, services: list[str], at_work: Callable[[], Awaitable[bool]], chance: random.Random, timeout: float = 120
     ) -> None:
         """Kills the services at a moment at which they provably had work under way.
 
@@ -195,8 +195,8 @@ class World:
                 pids = [self.house.pid(service) for service in services]
                 if not all(pids):
                     continue
-                for pid in pids:
-                    os.kill(pid, signal.SIGSTOP)
+                if not all([await stopped(pid) for pid in pids]):
+                    continue  # one of them was just dying of the kill before
                 found = await at_work()
                 for _ in range(10):
                     if found:
@@ -207,6 +207,22 @@ class World:
                     os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
                 if found:
                     return
+
+
+async def stopped(pid: int) -> bool:
+    """Stops a process (SIGSTOP); whether it is there and stands still."""
+    for _ in range(20):
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state == "T":
+            return True
+        if state in ("Z", "X"):
+            return False
+        await asyncio.sleep(0.01)
+    return False
 
 
 @asynccontextmanager
