@@ -24,7 +24,7 @@ from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.domain.access import TOKEN_ACTOR, Access
 from services.dashboard.domain.problems import ProblemDocument, ProblemError
-from services.dashboard.handlers import connections, events, pages, plans
+from services.dashboard.handlers import connections, events, pages, past, plans
 from services.dashboard.handlers.context import Parts, authorized
 from shared.events import schema
 from shared.events.database import open_pool
@@ -96,7 +96,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     )
     app.state.parts = parts
     api = APIRouter(prefix=API, dependencies=[Depends(authorized)], responses=_PROBLEMS)
-    for router in (connections.router, plans.router, events.router):
+    for router in (connections.router, plans.router, past.router, events.router):
         api.include_router(router)
     app.include_router(api)
     app.include_router(pages.router)
