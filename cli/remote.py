@@ -330,9 +330,24 @@ def list_plans(
 
 @plan_app.command("show")
 @expected
-def show_plan(plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False) -> None:
+def show_plan(
+    plan: Plan,
+    at: Annotated[str | None, typer.Option(help="As it was at this position of the log, or time (ISO 8601).")] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
     """Show a plan: sums, tasks, causes, links; with --json also whether everything is accounted for."""
     with Client.discover(url, token_file, data) as client:
+        if at is not None:
+            past = client.get(f"/plans/{client.find('plan', plan)['id']}/past", at=at)
+            if json:
+                render.document(past)
+            else:
+                render.out.print(render.status(past), f"{past['name']} at position {past['position']}, {past['at']}.")
+                render.out.print(render.kinds(past["kinds"]))
+            return
         found = client.get(f"/plans/{client.find('plan', plan)['id']}")
         if json:
             render.document(found)
