@@ -5,11 +5,14 @@ import random
 
 import pytest
 
+from shared.events.catalog.chunk import ChunkClaimed, EntityEnded
 from shared.events.catalog.task import SpaceFailing
+from shared.events.catalog.work import Entity, Kind, Outcome
 from shared.events.claims import Claim, LeaseLost
 from shared.events.commands import StopPlan
+from shared.events.contract import Event
 from shared.events.reasons import Reason
-from tests.delivery.workshop import QUICK, Workshop
+from tests.delivery.workshop import ACTOR, QUICK, Workshop
 
 ROUNDS = 300
 AT_ONCE = 20
@@ -154,3 +157,29 @@ async def test_nothing_is_claimed_for_work_in_a_space_that_is_failing(workshop: 
     while await manager.step():
         pass
     assert (await workshop.events(task=task))[-1].__class__.__name__ == "TaskEnded"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "recorded_in_the_last", "gives_up"),
+    [(4, False, False), (5, False, True), (5, True, False), (6, False, True)],
+)
+async def test_after_five_attempts_that_got_no_further_the_entity_under_way_is_given_up(
+    workshop: Workshop, attempts: int, recorded_in_the_last: bool, gives_up: bool
+) -> None:
+    plan = await workshop.plan()
+    task, (chunk, _) = await workshop.group_task(plan)
+    events: list[Event] = [
+        ChunkClaimed(chunk=chunk, epoch=n, task=task, plan=plan, worker=ACTOR.key, attempt=n, purpose="work")
+        for n in range(1, attempts + 1)
+    ]
+    if recorded_in_the_last:
+        entity = Entity(kind=Kind.GROUP, id="0", outcome=Outcome.MIGRATED)
+        events.append(EntityEnded(chunk=chunk, epoch=attempts, entity=entity))
+    await workshop.append("executor", f"chunk-{chunk}", -1, *events, plan=plan)
+    while await (await workshop.manager()).step():
+        pass
+    await asyncio.sleep(QUICK["lease"] + QUICK["request_timeout"])
+    claim = await workshop.take(workshop.worker(), chunk)
+    assert claim is not None
+    assert (claim.attempt, claim.one_by_one, claim.give_up_first) == (attempts + 1, True, gives_up)
+    assert len(claim.recorded) == recorded_in_the_last
