@@ -104,15 +104,33 @@ async def _up(supervisor: "Supervisor") -> None:
             starting.result()
             for service in supervisor.services:
                 typer.echo(f"{service:<12} ready, process {supervisor.pid(service)}")
+            if supervisor.sandbox:
+                _tell_sandbox(supervisor.sandbox)
             typer.echo(f"\nDashboard: {supervisor.dashboard_url}")
             typer.echo(f"API token: {supervisor.token_file}\nCtrl-C ends everything; the data stay.")
             await stopping
-    finally:
-        if not asked.is_set():
-            asked.set()
         typer.echo("\nending ...")
+    finally:
+        asked.set()
         await supervisor.stop()
     typer.echo("ended")
+
+
+def _tell_sandbox(told: dict[str, Any]) -> None:
+    """How to register the stand-ins; their credentials are no secrets."""
+    from cli.tryout import SITE_CREDENTIAL
+    from sandbox.server import TOKEN
+
+    typer.echo("\nThe sandbox's servers and site, as sources and site of your own plans:")
+    for instance in told["instances"]:
+        name, url = instance["name"], instance["url"]
+        if instance["kind"] == "cloud":
+            typer.echo(
+                f"  TOKEN={SITE_CREDENTIAL['token']} cloudward site add {name} {url} --sandbox"
+                f" --email {SITE_CREDENTIAL['email']} --token-from env:TOKEN"
+            )
+        else:
+            typer.echo(f"  TOKEN={TOKEN} cloudward source add {name} {url} --token-from env:TOKEN")
 
 
 def _free(port: int) -> bool:

@@ -4,12 +4,13 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, Literal, ParamSpec
 
 import typer
 
 from cli import errors, render
 from cli.client import ENDED, Client, ClientError
+from shared.events.reasons import Reason
 
 P = ParamSpec("P")
 
@@ -136,8 +137,12 @@ def list_sources(url: Url = None, token_file: TokenFile = None, data: Data = Non
 @expected
 def repair_addresses(
     source: Annotated[str, typer.Argument(help="Name or id of the source.")],
-    duplicates: Annotated[str, typer.Option(help="merge, generate, former or leave.")] = "merge",
-    others: Annotated[str, typer.Option(help="For invalid and unknown ones: generate, former or leave.")] = "generate",
+    duplicates: Annotated[
+        Literal["merge", "generate", "former", "leave"], typer.Option(help="For addresses that several people have.")
+    ] = "merge",
+    others: Annotated[
+        Literal["generate", "former", "leave"], typer.Option(help="For invalid and unknown addresses.")
+    ] = "generate",
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
@@ -226,16 +231,21 @@ def save_plan(
     source: Annotated[str, typer.Option(help="Name or id of an analyzed source.")],
     site: Annotated[str, typer.Option(help="Name or id of the site.")],
     space: Annotated[list[str] | None, typer.Option(help="Key of a space; may be repeated. Default: all.")] = None,
-    users: Annotated[str, typer.Option(help="all, related (to the spaces) or none.")] = "all",
+    users: Annotated[
+        Literal["all", "related", "none"], typer.Option(help="Everybody, those whom the spaces name, or nobody.")
+    ] = "all",
     groups: Annotated[bool, typer.Option("--groups/--no-groups", help="Move groups and their members.")] = True,
-    stage: Annotated[str, typer.Option(help="test or production.")] = "test",
-    accept: Annotated[list[str] | None, typer.Option(help="Reason for a skip that is fine; may be repeated.")] = None,
+    stage: Annotated[Literal["test", "production"], typer.Option(help="What the run is for.")] = "test",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Reason for a skip that is fine; may be repeated.", metavar="REASON")
+    ] = None,
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """Save a plan. It cannot be edited afterwards: save another one instead."""
+    _known_reasons(accept or [])
     with Client.discover(url, token_file, data) as client:
         found = client.find("source", source)
         body = {
@@ -250,6 +260,14 @@ def save_plan(
         }
         answer = client.post("/plans", body)
     _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")
+
+
+def _known_reasons(names: list[str]) -> None:
+    known = {reason.value for reason in Reason}
+    if unknown := [name for name in names if name not in known]:
+        raise ClientError(
+            f"There is no reason {', '.join(unknown)}.", f"There are: {', '.join(sorted(known))}.", "reason_unknown"
+        )
 
 
 def _space_ids(client: Client, source: dict[str, Any], keys: list[str]) -> list[str]:

@@ -34,6 +34,7 @@ KINDS = {
     "order": ("page with ordered children", "pages with ordered children"),
     "restriction": ("page with restrictions", "pages with restrictions"),
     "permission": ("space permission", "space permissions"),
+    "task": ("task", "tasks"),  # users or groups as a whole
 }
 
 
@@ -129,7 +130,9 @@ def report(plan: Mapping[str, Any], conserved: bool) -> Group:
         Text(plan["line"]),
         kinds(plan["kinds"]),
     ]
-    if conserved:
+    if not any(counts["selected"] for counts in plan["kinds"].values()):
+        parts.append(Text("Nothing could be counted, so nothing was begun.", style="yellow"))
+    elif conserved:
         parts.append(Text("✔ everything selected is accounted for, entity by entity", style="green"))
     else:
         parts.append(Text("✖ the sums do not agree: see the report's differences", style="red"))
@@ -145,6 +148,10 @@ def report(plan: Mapping[str, Any], conserved: bool) -> Group:
                 (f"  {reason}", "dim"),
             )
         )
+    unforeseen = sorted({c["reason"] for c in plan["reasons"] if c["outcome"] == "skipped" and not c["accepted"]})
+    if plan["status"] == "FAILED" and unforeseen and all(cause["outcome"] != "failed" for cause in plan["reasons"]):
+        options = " ".join(f"--accept {reason}" for reason in unforeseen)
+        parts.append(Text(f"Should these skips be fine another time, save the plan with {options}"))
     for task in plan["tasks"]:
         if task["kind"] == "space":
             name = f"{task['name'] or ''} ({task['key'] or task['space']})".strip()

@@ -49,8 +49,8 @@ class Handlers(Decider):
         if not any(resolved.is_relative_to(root) for root in roots):
             return refused(
                 "path_not_allowed",
-                "Exports are read only from folders named in CLOUDWARD_EXPORT_ROOTS, and this path is in none of them.",
-                "Move the export there, or have the operator add its folder.",
+                "Exports are read only from folders that the operator named, and this path is in none of them.",
+                "Move the export there, or add its folder: cloudward up --exports FOLDER, or CLOUDWARD_EXPORT_ROOTS.",
                 422,
             )
         if not resolved.exists():

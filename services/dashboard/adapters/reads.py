@@ -19,6 +19,7 @@ from services.dashboard.domain.shapes import (
     ReasonGroup,
     Repair,
     ReportedReason,
+    ReportedTask,
     Site,
     Source,
     SpaceCounts,
@@ -40,11 +41,12 @@ FAILURES: dict[str, str] = {
         "There is no such file or folder, or the analyzer may not read it. Check the path and CLOUDWARD_EXPORT_ROOTS."
     ),
     AnalysisFailure.SOURCE_UNREACHABLE: (
-        "The server does not answer. Check the address and the network, then analyze again."
+        "The server does not answer. Check the address and the network, then analyze again; to change the address, add"
+        " the source under another name."
     ),
     AnalysisFailure.SOURCE_UNAUTHORIZED: (
         "The server refuses the credential, or answers as to an anonymous visitor."
-        " Give a valid credential, then analyze again."
+        " Add the source under another name with a valid credential."
     ),
     AnalysisFailure.SOURCE_UNSUPPORTED: (
         "This is no Confluence, or a version or kind of export that this release cannot read. The guide lists what it can."
@@ -121,6 +123,10 @@ FROM (
   SELECT r.kind, r.outcome, r.reason, 1::bigint AS n, r.id FROM read.reason r JOIN read.task t USING (task) WHERE
   t.plan = $1 UNION ALL SELECT r.kind, 'skipped', r.reason, r.count, NULL FROM read.remainder r JOIN read.task t USING
   (task) WHERE t.plan = $1
+  -- A task that failed as a whole, before any entity of it could be named.
+  UNION ALL SELECT CASE WHEN t.space IS NULL THEN 'task' ELSE 'space' END, 'failed', t.reason, 1, t.space FROM read.task t
+  WHERE t.plan = $1 AND t.reason IS NOT NULL
+    AND NOT EXISTS (SELECT FROM read.reason r WHERE r.task = t.task AND r.reason = t.reason)
 ) every_one GROUP BY kind, outcome, reason ORDER BY outcome, count DESC, kind, reason
 """
 # Where a cause is met: the keys of a few spaces.
@@ -248,6 +254,14 @@ class Reads:
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             async for row in connection.cursor(_REPORTED, plan, prefetch=500):
                 yield ReportedReason(**row)
+
+    async def failed_tasks(self, plan: str) -> list[ReportedTask]:
+        """Tasks that failed as a whole or because of an entity, each with its reason."""
+        rows = await self._pool.fetch(
+            "SELECT kind, space, reason FROM read.task WHERE plan = $1 AND reason IS NOT NULL ORDER BY kind, space",
+            plan,
+        )
+        return [ReportedTask(**row) for row in rows]
 
     async def head(self) -> int:
         return int(await self._pool.fetchval("SELECT position FROM log.log_head") or 0)
@@ -394,7 +408,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         ended_at=row["ended_at"],
         position=row["position"],
     )
-    percent = words.percent(row["percent"], plan.ended_at is not None)
+    percent = words.percent(row["percent"], plan.status in ("FINISHED", "FAILED"))
     return plan.model_copy(update={"percent": percent, "line": words.line(plan)})
 
 

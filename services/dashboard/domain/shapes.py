@@ -266,9 +266,17 @@ class ReportedReason(BaseModel):
     reason: str
 
 
+class ReportedTask(BaseModel):
+    """A task that failed. ``kind``: users, groups or space; ``space``: its id at the source."""
+
+    kind: str
+    space: str | None
+    reason: str
+
+
 class Report(BaseModel):
     """``conserved``: for each task and kind, the inventory's ids are the disjoint union of the outcomes, and the sums
-    agree. ``reasons``: every entity that was skipped, failed, or moved with a defect."""
+    agree. ``tasks``: those that failed. ``reasons``: every entity that was skipped, failed, or moved with a defect."""
 
     source: str
     plan: str
@@ -276,6 +284,7 @@ class Report(BaseModel):
     kinds: dict[str, Counts]
     conserved: bool
     differences: dict[str, dict[str, int]]
+    tasks: list[ReportedTask] = Field(default_factory=list)
     reasons: list[ReportedReason]
 
 

@@ -21,6 +21,7 @@ KIND_WORDS = {
     "restriction": ("page with restrictions", "pages with restrictions"),
     "order": ("page with ordered children", "pages with ordered children"),
     "permission": ("space permission", "space permissions"),
+    "task": ("task", "tasks"),  # users or groups as a whole, when none of them could even be listed
 }
 LOZENGES = {
     "READY": "neutral",
@@ -86,9 +87,9 @@ def done(counts: Counts) -> int:
     return counts.migrated + counts.skipped + counts.failed
 
 
-def percent(share: int, ended: bool) -> int:
-    """Never 100 before the closing event."""
-    return 100 if ended else min(99, share)
+def percent(share: int, complete: bool) -> int:
+    """Never 100 before the closing event, nor for a plan that was stopped on the way."""
+    return 100 if complete else min(99, share)
 
 
 def chunks(value: int) -> str:

@@ -102,6 +102,7 @@ async def report(service: PartsOf, plan: str) -> StreamingResponse:
         kinds=kinds,
         conserved=proof.ok and sums_agree and found.conserved is not False,
         differences={side: dict(counts) for side, counts in differences.items() if counts},
+        tasks=await service.reads.failed_tasks(plan),
         reasons=[],
     )
     return StreamingResponse(_document(service, head), media_type="application/json")
