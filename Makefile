@@ -6,6 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --no-input
 INSTALL := requirements/install $(BIN)/python
 CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
+WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ demo: setup ## Migrate the sample content between stand-ins on this machine
 	@$(BIN)/cloudward demo
 
 test: dev ## Run all tests (ARGS="-k name" for some)
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-containers: dev ## Run the tests of store and delivery on Postgres 17 and NATS in containers
 	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery $(ARGS)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -81,6 +82,9 @@ def refused_skips(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    worker = getattr(session.config, "workeroutput", None)
+    if worker is not None:
+        worker["servers used"] = sorted(USED)
     if refused_skips(session.config) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -92,7 +96,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"servers used: {'; '.join(sorted(USED))}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What one of several workers (``-n 2``) used."""
+    USED.update(getattr(node, "workeroutput", {}).get("servers used", ()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if config.pluginmanager.has_plugin("xdist"):
+            # Among several workers, one drives whole Cloudwards, one test after the other; files stay together.
+            file = item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group("e2e" if file.startswith("tests/e2e/") else file))
         if item.get_closest_marker("docker") and not choose().docker:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers"))
