@@ -203,16 +203,16 @@ async def _verify(public: list[str] | None, checkpoints: Path | None, data: Path
         raise CliError(
             "The public key cannot be used", str(error), "Give one as `cloudward audit key show` prints it."
         ) from error
-    async with _noting(data) as (pool, store):
+    async with noting(data) as (pool, store):
         found = await check(pool, trusted, _folder(checkpoints, data))
         if found.log_id:
             event = LogVerified(checked=found.checked, problem=found.problem, position=found.position)
-            await _note(lambda: note_event(pool, store, f"verified {uuid4().hex}", event))
+            await recording(lambda: note_event(pool, store, f"verified {uuid4().hex}", event))
         return dict(noted(found))
 
 
 @asynccontextmanager
-async def _noting(data: Path) -> AsyncIterator[tuple[Any, Any]]:
+async def noting(data: Path) -> AsyncIterator[tuple[Any, Any]]:
     """The database and a store on it, as the sealer's role: it reads the log and appends about the log, nothing else."""
     from shared.events.store import EventStore
 
@@ -220,7 +220,7 @@ async def _noting(data: Path) -> AsyncIterator[tuple[Any, Any]]:
         yield pool, store
 
 
-async def _note(append: Callable[[], Awaitable[Any]]) -> None:
+async def recording(append: Callable[[], Awaitable[Any]]) -> None:
     """A verification or an export is an event too; where it cannot be recorded, that is said."""
     from shared.events.database import FAILURES
     from shared.events.store import UNAVAILABLE, AppendRefused
@@ -275,7 +275,7 @@ async def _export(file: Path, plan: str | None, since: str | None, upto: str | N
     from shared.events.catalog.system import LogExported
 
     plan_id = None if plan is None else await _plan_id(plan, data)
-    async with _noting(data) as (pool, store):
+    async with noting(data) as (pool, store):
 
         async def place(word: str, *, after: bool) -> int:
             if word.isdigit():
@@ -303,7 +303,7 @@ async def _export(file: Path, plan: str | None, since: str | None, upto: str | N
         event = LogExported(
             selection=selection.kind, plan=plan_id, first=told.first, last=told.last, events=told.events
         )
-        await _note(lambda: note_event(pool, store, f"exported {uuid4().hex}", event))
+        await recording(lambda: note_event(pool, store, f"exported {uuid4().hex}", event))
         return asdict(told)
 
 
