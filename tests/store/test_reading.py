@@ -21,9 +21,12 @@ async def test_no_reader_ever_skips_or_repeats_an_event_under_8_concurrent_write
     appended: list[str] = []
     end = time.monotonic() + 3
 
+    def going() -> bool:
+        return time.monotonic() < end or len(appended) <= 500
+
     async def write(store: EventStore, number: int) -> None:
         stream, version = plan(), -1
-        while time.monotonic() < end:
+        while going():
             sent = command(stream, version if number % 4 or version < 5 else version - 1, 5 if number % 2 else 1)
             answer = await store.append(sent)
             if answer.outcome == "appended":
@@ -35,7 +38,7 @@ async def test_no_reader_ever_skips_or_repeats_an_event_under_8_concurrent_write
 
     async def roll_back() -> None:
         connection = await log.connect("cw_planner")
-        while time.monotonic() < end:
+        while going():
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute(
@@ -55,7 +58,7 @@ async def test_no_reader_ever_skips_or_repeats_an_event_under_8_concurrent_write
             seen += [(e.position, e.event_id) for e in page]
             if page:
                 quiet_since = None
-            elif not await store.wait_beyond(cursor, 0.2) and time.monotonic() > end:
+            elif not await store.wait_beyond(cursor, 0.2) and not going():
                 quiet_since = quiet_since or time.monotonic() + 0.4
         return seen
 
@@ -63,7 +66,6 @@ async def test_no_reader_ever_skips_or_repeats_an_event_under_8_concurrent_write
     first, second, *_ = await asyncio.gather(
         tail(reader, 500), tail(reader, 7), roll_back(), *(write(s, n) for n, s in enumerate(stores))
     )
-    assert len(appended) > 500
     for seen in (first, second):
         assert [position for position, _ in seen] == list(range(1, len(appended) + 1))
         assert sorted(id_ for _, id_ in seen) == sorted(appended)
@@ -127,15 +129,16 @@ async def test_a_long_stream_is_read_whole(store: EventStore) -> None:
     assert [e.version for e in await store.read_stream(stream)] == list(range(1100))
 
 
-async def test_a_waiting_reader_is_woken_by_another_process_at_once(log: Log) -> None:
+async def test_a_waiting_reader_is_woken_by_another_process_without_polling(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.events.store.POLL", 60.0)
     reader, writer = await log.store("cw_dashboard"), await log.store()
     assert not await reader.wait_beyond(0, 0.3)  # by now it listens
     waiting = asyncio.create_task(reader.wait_beyond(0, 10))
     await asyncio.sleep(0.05)
-    begin = time.monotonic()
     await writer.append(command(plan()))
     assert await waiting
-    assert time.monotonic() - begin < 0.4
     assert await reader.wait_beyond(0, 0)
     assert not await reader.wait_beyond(1, 0.1)
 
