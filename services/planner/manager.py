@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 _CHECKPOINT = "work"
 _PAGE = 500
+# Phases of a space up to its last page; once planned beyond them, links to its pages can be resolved.
+_BEFORE_LINKS = (Phase.INVENTORY.value, Phase.SPACE.value, Phase.PAGE.value, Phase.BLOGPOST.value)
 
 
 class _Overtaken(Exception):
@@ -66,6 +68,7 @@ class Manager:
         self._dirty_tasks: set[str] = set()
         self._dirty_plans: set[str] = set()
         self._plans: dict[str, plans.Plan] = {}
+        self._linkable: set[str] = set()  # plans all of whose pages are on the site
 
     @property
     def position(self) -> int:
@@ -153,7 +156,8 @@ class Manager:
                 plan = await self._pool.fetchval("SELECT plan FROM work.task WHERE task = $1", row.stream_id)
                 if plan:
                     self._dirty_plans.add(plan)
-                    await self._mark_tasks(plan)  # links of other spaces may have waited for these pages
+                    if plan not in self._linkable and await self._pages_are_there(plan):
+                        await self._mark_tasks(plan)  # the links of all spaces waited for these pages
         elif row.type in ("ChunkEnded", "ChunkReleased"):
             task = await self._pool.fetchval("SELECT task FROM work.chunk WHERE chunk = $1", row.stream_id)
             if task:
@@ -249,7 +253,13 @@ class Manager:
         )
         briefs = [
             plans.TaskBrief(
-                r["task"], TaskKind(r["kind"]), r["space"], r["state"] == "ended", r["claimed"], r["ending"]
+                r["task"],
+                TaskKind(r["kind"]),
+                r["space"],
+                r["state"] == "ended",
+                r["claimed"],
+                r["ending"],
+                r["phase"] not in (None, *_BEFORE_LINKS),
             )
             for r in rows
         ]
@@ -329,12 +339,7 @@ class Manager:
         if task is None:
             return
         depths = await self._depths(task)
-        others = await self._pool.fetchval(
-            "SELECT count(*) FROM work.task WHERE plan = $1 AND kind = 'space' AND state = 'running'"
-            " AND (phase IS NULL OR phase IN ('inventory', 'space', 'page', 'blogpost'))",
-            task.plan,
-        )
-        match tasks.advance(task, depths, others == 0):
+        match tasks.advance(task, depths, await self._pages_are_there(task.plan)):
             case tasks.PlanSlice() as slice_:
                 await self._plan_slice(task, slice_)
             case tasks.TakeInventory():
@@ -345,6 +350,20 @@ class Manager:
                 await self._finish(task, finish)
             case tasks.Wait():
                 pass
+
+    async def _pages_are_there(self, plan_id: str) -> bool:
+        """Whether every space of the plan has its pages on the site, or has ended: only then every link can be resolved."""
+        if plan_id in self._linkable:
+            return True
+        ready = await self._pool.fetchval(
+            "SELECT p.spaces <= (SELECT count(*) FROM work.task t WHERE t.plan = p.plan AND t.kind = 'space'"
+            " AND (t.state <> 'running' OR t.phase <> ALL($2))) FROM work.plan p WHERE p.plan = $1",
+            plan_id,
+            list(_BEFORE_LINKS),
+        )
+        if ready:
+            self._linkable.add(plan_id)
+        return bool(ready)
 
     async def _depths(self, task: tasks.Task) -> dict[Kind, list[int]]:
         """Of each kind the depths at which the inventory has rows."""

@@ -151,6 +151,7 @@ class TaskBrief:
     ended: bool
     claimed: int
     ending: dict[str, Any] | None = None
+    has_pages: bool = False  # all pages and blog posts of the space are on the site
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,8 @@ def task_id(plan: str, kind: TaskKind, space: str | None = None) -> str:
     return derived_id(plan, kind.value if space is None else f"space:{space}")
 
 
-# Spaces of one plan that are under way at once: enough for many executors, few enough to keep the list of work short.
+# Spaces of one plan whose pages are made at once: enough for many executors, few enough to keep the list of work short.
+# A space that has its pages waits for the links of all the others' and takes no room.
 SPACES_AT_ONCE = 8
 
 
@@ -197,7 +199,7 @@ def advance(plan: Plan, tasks: Sequence[TaskBrief]) -> list[Start] | End | None:
             return None
     begun = {t.space for t in tasks if t.kind is TaskKind.SPACE}
     waiting = [s for s in plan.saved.spaces if s not in begun]
-    room = SPACES_AT_ONCE - len(running)
+    room = SPACES_AT_ONCE - sum(not t.has_pages for t in running)
     if waiting:
         return [Start(TaskKind.SPACE, s) for s in waiting[:room]] or None
     if running:

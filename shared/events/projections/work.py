@@ -237,12 +237,14 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             )
         case PlanSaved():
             await c.execute(
-                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest) VALUES ($1, $2, $3, $4, 'READY', $5)",
+                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest, spaces)"
+                " VALUES ($1, $2, $3, $4, 'READY', $5, $6)",
                 event.plan,
                 event.source,
                 event.site,
                 row.version,
                 event.digest,
+                len(event.spaces),
             )
         case PlanStarted():
             await _plan(c, s, row, "status = 'RUNNING', consent = $3", event.consent)

@@ -9,7 +9,7 @@ CREATE TABLE work.plan (
   plan text PRIMARY KEY, source text NOT NULL, site text NOT NULL, version int NOT NULL,
   status text NOT NULL, consent text, stop_requested boolean NOT NULL DEFAULT false, paused boolean NOT NULL DEFAULT false,
   stuck bigint,                                   -- the position that made the manager give up on this plan
-  digest text NOT NULL
+  digest text NOT NULL, spaces int NOT NULL       -- how many spaces were chosen
 );
 CREATE TABLE work.analysis (analysis text PRIMARY KEY, source text NOT NULL, state text NOT NULL, position bigint NOT NULL);
 CREATE TABLE work.site (site text PRIMARY KEY, sandbox boolean NOT NULL);
