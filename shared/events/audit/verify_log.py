@@ -568,7 +568,9 @@ def verify_export(
     behind = check.tree.size - check.sealed
     message = f"{check.events} events are as they were appended."
     if check.sealed:
-        message += f" They are under {len({c.size for c in check.fits})} checkpoints, the last of {check.sealed} events."
+        message += (
+            f" They are under {len({c.size for c in check.fits})} checkpoints, the last of {check.sealed} events."
+        )
     if behind:
         message += f" The last {behind} are under no checkpoint yet: only their links were checked."
     if earlier is not None:
