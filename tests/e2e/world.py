@@ -1,6 +1,7 @@
 """A whole Cloudward on this machine for tests: real servers, real processes, the sandbox as both sides."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -190,23 +191,26 @@ class World:
         shows work; else they go on and are stopped again later.
         """
         async with asyncio.timeout(timeout):
-            while True:
+            while not await self._killed(services, at_work):
                 await asyncio.sleep(chance.uniform(0.0, 0.15))
-                pids = [self.house.pid(service) for service in services]
-                if not all(pids):
-                    continue
-                if not all([await stopped(pid) for pid in pids]):
-                    continue  # one of them was just dying of the kill before
-                found = await at_work()
-                for _ in range(10):
-                    if found:
-                        break
-                    await asyncio.sleep(0.03)  # the others go on: what they append is work that waits for the stopped
-                    found = await at_work()
-                for pid in pids:
+
+    async def _killed(self, services: list[str], at_work: Callable[[], Awaitable[bool]]) -> bool:
+        pids = [self.house.pid(service) for service in services]
+        if not all(pids):
+            return False
+        found = False
+        try:
+            if not all([await stopped(pid) for pid in pids]):
+                return False  # one of them was just dying of the kill before
+            for _ in range(10):
+                if found := await at_work():
+                    return True
+                await asyncio.sleep(0.03)  # the others go on: what they append is work that waits for the stopped
+            return False
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
-                if found:
-                    return
 
 
 async def stopped(pid: int) -> bool:
