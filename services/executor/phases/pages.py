@@ -46,7 +46,7 @@ async def pages(job: Job) -> None:
                 if not await adoptable(job, found, content):
                     continue
                 job.taken.add(found.id)
-                return _moved(row, found, rewritten.text, rewritten.pending, clash or defect, adopted=True)
+                return moved(row, found, rewritten.text, rewritten.pending, clash or defect, adopted=True)
             try:
                 made = await job.site.create_page(
                     space.id,
@@ -58,7 +58,7 @@ async def pages(job: Job) -> None:
                 )
             except TitleTaken:
                 continue
-            return _moved(row, made, rewritten.text, rewritten.pending, clash or defect)
+            return moved(row, made, rewritten.text, rewritten.pending, clash or defect)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
@@ -79,7 +79,7 @@ async def _homepage(job: Job, row: Row, content: Content, body: str, pending: bo
             )
         except TitleTaken:
             continue
-        return _moved(row, made, body, pending, clash)
+        return moved(row, made, body, pending, clash)
     return row.failed(Reason.TITLE_CLASH)
 
 
@@ -99,14 +99,14 @@ async def blogposts(job: Job) -> None:
                 ]
                 if found:
                     job.taken.add(found[0].id)
-                    return _moved(row, found[0], rewritten.text, rewritten.pending, clash, adopted=True)
+                    return moved(row, found[0], rewritten.text, rewritten.pending, clash, adopted=True)
             try:
                 made = await job.site.create_blogpost(
                     space.id, title, rewritten.text, created_at=content.created_at, representation=content.format
                 )
             except TitleTaken:
                 continue
-            return _moved(row, made, rewritten.text, rewritten.pending, clash)
+            return moved(row, made, rewritten.text, rewritten.pending, clash)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
@@ -132,15 +132,17 @@ async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:
     return True
 
 
-def _moved(
+def moved(
     row: Row, content: SiteContent, body: str, pending: bool, reason: Reason | None, adopted: bool = False
 ) -> Entity:
+    """``adopted``: made by an earlier attempt, with the body of that moment, which may know fewer targets than this one:
+    what is on the site is not what was rewritten just now, so the second pass has to write it."""
     return row.migrated(
         content.id,
         reason,
         target_version=content.version,
-        digest=digest(body),
-        pending=pending or None,
+        digest=None if adopted else digest(body),
+        pending=pending or adopted or None,
         adopted=adopted or None,
     )
 
