@@ -6,11 +6,12 @@ PIP := $(BIN)/pip --disable-pip-version-check --no-input
 INSTALL := requirements/install $(BIN)/python
 CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
+MARKS ?= not chaos
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
+.PHONY: chaos-short help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +23,14 @@ dev: $(VENV)/.dev ## Set up for development: tests and checkers besides
 demo: setup ## Migrate the sample content between stand-ins on this machine
 	@$(BIN)/cloudward demo
 
-test: dev ## Run all tests (ARGS="-k name" for some)
-	$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+test: dev ## Run all tests but the campaign of chaos-short (ARGS="-k name" for some)
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "$(MARKS)" $(ARGS)
+
+chaos-short: dev ## Kill and pause processes at work, and see that every plan ends right
+	$(PYTEST) -m chaos $(ARGS)
 
 test-containers: dev ## Run the tests of store and delivery on Postgres 17 and NATS in containers
-	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery $(ARGS)
+	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery -m "not chaos" $(ARGS)
 
 mutations: dev ## Plant faults and see that the tests notice every one (ARGS="name" for some)
 	$(BIN)/python -m tests.mutations $(ARGS)

@@ -124,7 +124,7 @@ class Kind:
 
 
 BYTE = {
-    "event_id": "('e' || substr(replace(event_id::text, '-', ''), 2))::uuid",
+    "event_id": "overlay(event_id::text placing CASE substr(event_id::text, 1, 1) WHEN '0' THEN '1' ELSE '0' END from 1 for 1)::uuid",
     "stream": "overlay(stream placing CASE substr(stream, 10, 1) WHEN '0' THEN '1' ELSE '0' END from 10 for 1)",
     "version": "version + 1000",
     "type": "'PlanStarteD'",

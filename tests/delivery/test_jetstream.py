@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from shared.events import topology
 from tests.e2e.world import Move, World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -16,6 +16,8 @@ from tests.delivery.test_poison import body
 from tests.delivery.workshop import ACTOR, Workshop
 from tests.e2e.world import World
 
+pytestmark = pytest.mark.chaos
+
 _LEADER = """
 SELECT a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND a.application_name = 'planner leader' AND a.datname = current_database() AND l.granted

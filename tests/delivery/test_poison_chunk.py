@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.world import Move, World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.chaos]
 
 EXECUTORS = ("executor-1", "executor-2")
 

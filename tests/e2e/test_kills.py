@@ -9,7 +9,7 @@ import pytest
 from cli.client import ENDED
 from tests.e2e.world import Move, World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 KILLS = 5
 

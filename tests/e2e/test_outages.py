@@ -13,7 +13,7 @@ from cli.embedded.nats import EmbeddedNats, free_port
 from cli.embedded.postgres import EmbeddedPostgres
 from tests.e2e.world import Move, World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 
 async def chunks_ended(world: World, move: Move) -> int:
