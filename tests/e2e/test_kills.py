@@ -1,6 +1,7 @@
 """Any process may die at any moment: the plan ends the same, and nothing is on the site twice."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
@@ -41,13 +42,30 @@ async def test_an_executor_killed_with_a_chunk_claimed_and_not_ended_changes_not
 
     moves = [move]
     for _ in range(KILLS):
-        if await world.status(moves[-1]) in ENDED:  # over before the last kill: another one has work for them
-            moves.append(await world.plan(south))
+        # Kills hit chunks of all kinds: one that died five times in a row would be given up, as it should be.
+        await chunks_ended(world, chance.randint(1, 6))
+        while True:
+            since = await world.look("SELECT position FROM log.log_head")
+            try:
+                await world.kill_at_work(["executor-1", "executor-2"], at_work, chance, timeout=30)
+                break
+            except TimeoutError:
+                if await world.status(moves[-1]) not in ENDED:
+                    raise
+            moves.append(await world.plan(south))  # the last one was over before the last kill
             await world.run(moves[-1])
-        since = await world.look("SELECT position FROM log.log_head")
-        await world.kill_at_work(["executor-1", "executor-2"], at_work, chance)
     for each in moves:
         await ends_as_undisturbed(world, each, undisturbed)
+
+
+async def chunks_ended(world: World, least: int, timeout: float = 20) -> None:
+    """Waits until so many more chunks have ended, or the plan has nothing more to do."""
+    count = "SELECT count(*) FROM log.events WHERE type = 'ChunkEnded'"
+    before = await world.look(count)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            while await world.look(count) < before + least:
+                await asyncio.sleep(0.02)
 
 
 async def behind(world: World, checkpoint: str) -> bool:
