@@ -11,7 +11,7 @@ from sandbox.wire import Document
 Action = Literal["status", "close", "delay", "hold"]
 When = Literal["before", "after", "mid-body"]
 
-_FIELDS = {
+_FIELDS: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "method": str,
     "route": str,
@@ -107,7 +107,7 @@ def read_rule(document: Document, number: int) -> Rule:
     for name, value in document.items():
         if name not in _FIELDS:
             raise BadRule(f"unknown field {name!r}; known are {', '.join(sorted(_FIELDS))}")
-        if value is not None and not isinstance(value, _FIELDS[name]):  # type: ignore[arg-type]
+        if value is not None and not isinstance(value, _FIELDS[name]):
             raise BadRule(f"field {name!r} has the wrong type")
     rule = Rule(**{"id": f"fault-{number}", **document})
     if rule.action not in ("status", "close", "delay", "hold"):

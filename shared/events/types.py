@@ -5,7 +5,7 @@ of the constrained types below, or a member of a closed list (``Literal`` or ``S
 anything else when the class is defined.
 """
 
-from typing import Annotated
+from typing import Annotated, get_args
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import Field, StringConstraints
@@ -30,7 +30,7 @@ Micros = Annotated[int, Field(ge=0, lt=2**53)]  # microseconds since 1970-01-01T
 
 # Names of the constrained string types, as the base class of events recognizes them: by their pattern.
 PATTERNS = frozenset(
-    next(c.pattern for c in t.__metadata__ if isinstance(c, StringConstraints))  # type: ignore[attr-defined]
+    next(c.pattern for c in get_args(t)[1:] if isinstance(c, StringConstraints))
     for t in (Id, EntityId, Digest, Release, TraceParent)
 )
 

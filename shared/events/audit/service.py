@@ -5,6 +5,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import asyncpg
 import structlog
 from prometheus_client import Gauge
 from pydantic import Field
@@ -101,6 +102,6 @@ async def main(settings: Settings, stop: Stop) -> None:
                 await asyncio.wait_for(stop.wait(), own.seal_every)
 
 
-async def _close(pool: object) -> None:
+async def _close(pool: asyncpg.Pool) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(pool.close(), 5)  # type: ignore[attr-defined]
+        await asyncio.wait_for(pool.close(), 5)
