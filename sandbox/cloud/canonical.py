@@ -29,6 +29,7 @@ class _Writer:
                         "name": account.name,
                         "active": account.active,
                         "invited": account.invited,
+                        "managed": account.managed,
                         "confluence": site.has_product(account, "confluence"),
                         "jira": site.has_product(account, "jira"),
                     }
@@ -41,6 +42,7 @@ class _Writer:
                     {
                         "name": group.name,
                         "access": sorted(group.products),
+                        "directory": group.synced,
                         "members": sorted(site.accounts[id_].email for id_ in group.members),
                     }
                     for group in site.groups.values()

@@ -1,20 +1,20 @@
-"""Jira Cloud on the same site: finding and creating accounts, groups. And the administration of the organization.
+"""Jira Cloud on the same site: finding and creating accounts, groups, which groups give Jira and how many seats are left.
 
-Sources: Jira platform v3, users and groups; the organization API has no public document, its shapes follow published
-clients and are marked so in the project's reference.
+Source: Jira platform v3, users and groups, application roles, permissions of the caller.
 """
 
 import re
 
-from sandbox.cloud.call import Call, Handler, Route
-from sandbox.cloud.people import invite
-from sandbox.cloud.state import Account, Group, Mail
+from sandbox.cloud.call import Call, Route
+from sandbox.cloud.people import new_account, remove_group
+from sandbox.cloud.rules import plain_json, strings
+from sandbox.cloud.state import Account, Group, now
 from sandbox.wire import Answer, Document, Refusal, answer
 
 _PRODUCTS = ("jira-core", "jira-servicedesk", "jira-product-discovery", "jira-software")
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_PERMISSIONS = {"ADMINISTER": "Administer Jira", "USER_PICKER": "Browse users and groups"}
 _J = "/rest/api/3"
-_O = "/admin/v2/orgs/{orgId}"
 
 
 def jira_error(status: int, message: str, field: str | None = None) -> Answer:
@@ -46,12 +46,7 @@ def _admin(call: Call) -> Account:
 
 
 def _json(call: Call) -> Document:
-    import json
-
-    try:
-        document = json.loads(call.request.body)
-    except ValueError as error:
-        raise _refuse(400, "There was an error parsing JSON. Check that your request body is valid.") from error
+    document = plain_json(call.request)
     if not isinstance(document, dict):
         raise _refuse(400, "Invalid request payload. Refer to the REST API documentation and try again.")
     return document
@@ -124,7 +119,7 @@ def _create_user(call: Call) -> Answer:
     email, products = document.get("emailAddress"), document.get("products")
     if not isinstance(email, str) or not _ADDRESS.fullmatch(email):
         raise _refuse(400, "A valid email address is required.", "emailAddress")
-    if not isinstance(products, list):
+    if not strings(products):
         raise _refuse(400, "products is required", "products")
     if any(product not in _PRODUCTS for product in products):
         raise _refuse(400, f"Valid products are {', '.join(_PRODUCTS)}", "products")
@@ -134,12 +129,16 @@ def _create_user(call: Call) -> Answer:
         if not site.has_product(account, "jira"):
             raise _refuse(400, "A user with that email address already exists.", "emailAddress")
         return answer(_user_doc(call, account), 201)
-    if products and site.seats is not None and site.seats_used("jira") >= site.seats:
+    if products and "jira" in site.seats and site.seats_used("jira") >= site.seats["jira"]:
         raise _refuse(400, "Your license does not allow more users.")
-    account = site.add_account(email, email.partition("@")[0], invited=True)
+    account = new_account(site, email)
     if products:
         site.join(account, site.product_group("jira"))
-    site.mails.append(Mail(email, "account", f"Set up your account for {site.name}"))
+    if products:
+        site.mail(email, "invitation", f"You are invited to {site.name}")
+    elif email.lower() not in site.elsewhere:
+        # Without a product nobody is invited, but whoever has no Atlassian account yet has to set one up.
+        site.mail(email, "account", f"Set up your account for {site.name}")
     call.request.did("created", "account", account.id, f"account {email.lower()}")
     return answer(_user_doc(call, account), 201)
 
@@ -182,7 +181,7 @@ def _join(call: Call) -> Answer:
         raise _refuse(404, "The user was not found.")
     if account.id in group.members:
         raise _refuse(400, "User is already a member of the group.")
-    if "confluence" in group.products and not call.site.seat_left(account):
+    if not call.site.seat_left(account, group.products):
         raise _refuse(400, "Your license does not allow more users.")
     call.site.join(account, group)
     call.request.did("created", "membership", account.id, f"member {account.email} of {group.name.lower()}")
@@ -200,8 +199,8 @@ def _leave(call: Call) -> Answer:
     return Answer(200)
 
 
-def _paged(call: Call, values: list[Document]) -> Answer:
-    start, limit = _page(call, 50)
+def _paged(call: Call, values: list[Document], default: int = 50) -> Answer:
+    start, limit = _page(call, default)
     page = values[start : start + limit]
     return answer(
         {
@@ -233,6 +232,106 @@ def _members(call: Call) -> Answer:
     return _paged(call, [_user_doc(call, account) for account in members if account.active or inactive])
 
 
+def _delete_group(call: Call) -> Answer:
+    _admin(call)
+    group = _group(call)
+    if group.synced:
+        raise _refuse(400, "The group is managed by an identity provider.")
+    remove_group(call.site, group)
+    call.request.did("deleted", "group", group.id, f"group {group.name.lower()}")
+    return Answer(200)
+
+
+def _users_bulk(call: Call) -> Answer:
+    _browser(call)
+    ids = call.request.all("accountId")
+    if not ids:
+        raise _refuse(400, "The query parameter 'accountId' is required")
+    found = [call.site.accounts[id_] for id_ in ids if id_ in call.site.accounts]
+    return _paged(call, [_user_doc(call, account) for account in found], 10)
+
+
+def _groups_of(call: Call) -> Answer:
+    _browser(call)
+    account = call.site.accounts.get(call.request.get("accountId") or "")
+    if account is None:
+        raise _refuse(404, "The user was not found.")
+    return answer([_group_doc(call, call.site.groups[id_]) for id_ in account.groups])
+
+
+def _server_info(call: Call) -> Answer:
+    _browser(call)
+    return answer(
+        {
+            "baseUrl": call.request.origin,
+            "version": "1001.0.0-SNAPSHOT",
+            "versionNumbers": [1001, 0, 0],
+            "deploymentType": "Cloud",
+            "buildNumber": 100_000,
+            "buildDate": "2025-09-01T00:00:00.000+0000",
+            "serverTime": now().replace("Z", "+0000"),
+            "scmInfo": "0" * 40,
+            "serverTitle": "Jira",
+            "defaultLocale": {"locale": "en_US"},
+        }
+    )
+
+
+def _my_permissions(call: Call) -> Answer:
+    """Global permissions of the caller; those that this stand-in knows. Source: Jira platform v3, permissions."""
+    account = _browser(call)
+    names = call.request.all("permissions")
+    if not names:
+        raise _refuse(400, "The 'permissions' query parameter is required.")
+    unknown = [name for name in names if name not in _PERMISSIONS]
+    if unknown:
+        raise _refuse(400, f"Unrecognized permission keys: {', '.join(unknown)}")
+    return answer(
+        {
+            "permissions": {
+                name: {
+                    "id": str(list(_PERMISSIONS).index(name)),
+                    "key": name,
+                    "name": _PERMISSIONS[name],
+                    "type": "GLOBAL",
+                    "description": _PERMISSIONS[name],
+                    "havePermission": name != "ADMINISTER" or call.site.is_admin(account),
+                }
+                for name in names
+            }
+        }
+    )
+
+
+def _roles(call: Call) -> Answer:
+    """Who may use Jira, and how many seats are left. Source: Jira platform v3, application roles."""
+    _admin(call)
+    site = call.site
+    used, limit = site.seats_used("jira"), site.seats.get("jira")
+    groups = sorted((group for group in site.groups.values() if "jira" in group.products), key=lambda group: group.name)
+    default = [site.product_group("jira")]
+    return answer(
+        [
+            {
+                "key": "jira-software",
+                "name": "Jira Software",
+                "groups": [group.name for group in groups],
+                "groupDetails": [_group_doc(call, group) for group in groups],
+                "defaultGroups": [group.name for group in default],
+                "defaultGroupsDetails": [_group_doc(call, group) for group in default],
+                "selectedByDefault": True,
+                "defined": True,
+                "numberOfSeats": -1 if limit is None else limit,
+                "remainingSeats": -1 if limit is None else max(0, limit - used),
+                "userCount": used,
+                "userCountDescription": "users",
+                "hasUnlimitedSeats": limit is None,
+                "platform": False,
+            }
+        ]
+    )
+
+
 def _picker(call: Call) -> Answer:
     _browser(call)
     query = (call.request.get("query") or "").lower()
@@ -246,105 +345,6 @@ def _picker(call: Call) -> Answer:
     )
 
 
-# the organization
-
-
-def _org(handler: Handler) -> Handler:
-    def guarded(call: Call) -> Answer:
-        if call.request.headers.get("authorization") != f"Bearer {call.site.org_key}":
-            return _org_error(401, "ADMIN-401-1", "Unauthorized")
-        if call.params[0] != call.site.org_id or (len(call.params) > 1 and call.params[1] != call.site.directory_id):
-            return _org_error(404, "ADMIN-404-1", "Not found")
-        return handler(call)
-
-    return guarded
-
-
-def _org_error(status: int, code: str, title: str) -> Answer:
-    return answer({"errors": [{"id": code, "status": str(status), "code": code, "title": title}]}, status)
-
-
-def _directory_doc(account: Account) -> Document:
-    return {
-        "accountId": account.id,
-        "accountType": "atlassian",
-        "accountStatus": "active" if account.active else "inactive",
-        "status": "active" if account.active else "suspended",
-        "membershipStatus": "active" if account.active else "suspended",
-        "name": account.name,
-        "email": account.email,
-        "claimStatus": "unmanaged",
-        "groups": sorted(account.groups),
-    }
-
-
-def _org_list(call: Call, accounts: list[Account], limit_text: str | None, cursor: str | None) -> Answer:
-    limit = int(limit_text) if limit_text and limit_text.isdecimal() and 1 <= int(limit_text) <= 100 else 100
-    start = int(cursor) if cursor and cursor.isdecimal() else 0
-    links: Document = {"self": cursor or ""}
-    if start + limit < len(accounts):
-        links["next"] = str(start + limit)
-    return answer({"data": [_directory_doc(account) for account in accounts[start : start + limit]], "links": links})
-
-
-def _directory_users(call: Call) -> Answer:
-    emails = {email.lower() for email in call.request.all("emails")}
-    ids = set(call.request.all("accountIds"))
-    found = [
-        account
-        for account in call.site.accounts.values()
-        if (not emails or account.email.lower() in emails) and (not ids or account.id in ids)
-    ]
-    return _org_list(call, found, call.request.get("limit"), call.request.get("cursor"))
-
-
-def _directory_search(call: Call) -> Answer:
-    document = _json(call)
-    emails = document.get("emails")
-    if emails is not None and not (isinstance(emails, list) and all(isinstance(email, str) for email in emails)):
-        return _org_error(400, "ADMIN-400-1", "emails must be a list of strings")
-    wanted = {email.lower() for email in emails or []}
-    found = [account for account in call.site.accounts.values() if not wanted or account.email.lower() in wanted]
-    return _org_list(call, found, str(document.get("limit") or ""), str(document.get("cursor") or ""))
-
-
-def _directories(call: Call) -> Answer:
-    return answer({"data": [{"directoryId": call.site.directory_id, "name": "Default"}], "links": {}})
-
-
-def _org_invite(call: Call) -> Answer:
-    document = _json(call)
-    emails = document.get("emails")
-    if not isinstance(emails, list) or not emails or not all(isinstance(email, str) for email in emails):
-        return _org_error(400, "ADMIN-400-1", "emails is required")
-    resources = [
-        str(rule.get("resource", "")) for rule in document.get("permissionRules") or [] if isinstance(rule, dict)
-    ]
-    products = [product for product in ("confluence", "jira") if any(f":{product}" in name for name in resources)]
-    groups = [call.site.groups.get(str(id_)) for id_ in document.get("additionalGroups") or []]
-    if None in groups:
-        return _org_error(404, "ADMIN-404-2", "Group not found")
-    mail = document.get("sendNotification", True) is not False
-    invited: list[Document] = []
-    failed: list[Document] = []
-    for email in emails:
-        if not _ADDRESS.fullmatch(email):
-            failed.append({"email": email, "code": "INVALID_EMAIL"})
-            continue
-        account = invite(call, email, products, mail)
-        if account is None:
-            failed.append({"email": email, "code": "USER_LIMIT"})
-            continue
-        for group in groups:
-            if group is not None:
-                call.site.join(account, group)
-        invited.append({"email": email, "accountId": account.id})
-    if not invited:
-        status = 409 if all(item["code"] == "USER_LIMIT" for item in failed) else 400
-        return _org_error(status, f"ADMIN-{status}-3", failed[0]["code"])
-    return answer({"data": invited, "errors": failed}, 206 if failed else 200)
-
-
 ROUTES: list[Route] = [
     ("GET", f"{_J}/user/search", _search),
     ("GET", f"{_J}/users/search", _all_users),
@@ -353,13 +353,15 @@ ROUTES: list[Route] = [
     ("POST", f"{_J}/user", _create_user),
     ("GET", f"{_J}/myself", _myself),
     ("POST", f"{_J}/group", _create_group),
+    ("DELETE", f"{_J}/group", _delete_group),
+    ("GET", f"{_J}/user/bulk", _users_bulk),
+    ("GET", f"{_J}/user/groups", _groups_of),
+    ("GET", f"{_J}/serverInfo", _server_info),
+    ("GET", f"{_J}/mypermissions", _my_permissions),
+    ("GET", f"{_J}/applicationrole", _roles),
     ("GET", f"{_J}/group/bulk", _groups),
     ("GET", f"{_J}/group/member", _members),
     ("POST", f"{_J}/group/user", _join),
     ("DELETE", f"{_J}/group/user", _leave),
     ("GET", f"{_J}/groups/picker", _picker),
-    ("GET", f"{_O}/directories", _org(_directories)),
-    ("GET", f"{_O}/directories/{{directoryId}}/users", _org(_directory_users)),
-    ("POST", f"{_O}/directories/{{directoryId}}/users/search", _org(_directory_search)),
-    ("POST", f"{_O}/users/invite", _org(_org_invite)),
 ]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from sandbox.wire import Answer, Document, Refusal, Request, answer
 
@@ -257,6 +257,18 @@ def v1_json(request: Request) -> Any:
         return json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise v1_refuse(400, "Could not parse the request body as JSON") from error
+
+
+def plain_json(request: Request) -> Any:
+    """The body as JSON, None where it is none: for APIs whose errors are neither those of v1 nor of v2."""
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def strings(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 _BOOLEAN = ("true", "false")

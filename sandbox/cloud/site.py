@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 
-from sandbox.cloud import jira, v1_content, v1_people, v1_spaces, v2_comments, v2_content, v2_spaces
+from sandbox.cloud import jira, organization, scim, v1_content, v1_people, v1_spaces, v2_comments, v2_content, v2_spaces
 from sandbox.cloud.call import Call
 from sandbox.cloud.rules import v1_error, v2_error
 from sandbox.cloud.spaces import new_space
@@ -18,7 +18,7 @@ READER, READER_TOKEN = "reader@example.com", "reader-token"
 OPTIONS = frozenset(
     {
         "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
-        "upload_limit", "journal", "org", "directory", "org_key",
+        "upload_limit", "journal", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
     }
 )  # fmt: skip
 
@@ -31,6 +31,8 @@ for _method, _template, _handler in [
     *v1_content.ROUTES,
     *v1_people.ROUTES,
     *jira.ROUTES,
+    *organization.ROUTES,
+    *scim.ROUTES,
 ]:
     _ROUTER.add(_method, _template, _handler)
 
@@ -125,6 +127,7 @@ def _plant(site: Site, options: Document) -> None:
             user.get("name") or user["email"].partition("@")[0],
             active=user.get("active", True),
             email_visible=user.get("email_visible", True),
+            managed=user["email"].rpartition("@")[2].lower() in site.domains,
         )
         for product in user.get("access", ["confluence"]):
             site.join(account, site.product_group(product))
@@ -139,8 +142,8 @@ def _plant(site: Site, options: Document) -> None:
         item = {"key": entry} if isinstance(entry, str) else entry
         owner = migrator if item.get("visible", True) else _hidden_owner(site)
         space = new_space(site, item["key"], item.get("name") or item["key"], "", owner, not item.get("visible", True))
-        if item.get("trashed"):
-            space.status = "trashed"
+        if item.get("trashed") or item.get("archived"):
+            space.status = "trashed" if item.get("trashed") else "archived"
         for title in item.get("pages", []):
             new_content(site, space, "page", title, f"<p>{json.dumps(title)[1:-1]}</p>", owner, space.homepage)
 

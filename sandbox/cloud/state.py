@@ -4,6 +4,7 @@ import hashlib
 import time
 import uuid
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -63,7 +64,8 @@ def account_id(email: str) -> str:
 
 @dataclass(slots=True)
 class Account:
-    """``groups``: ids. ``email_visible``: whether others see the address."""
+    """``groups``: ids. ``email_visible``: whether others see the address. ``managed``: of a domain that the organization
+    verified. ``scim``: id in the directory that provisions it, None where none does."""
 
     id: str
     email: str
@@ -71,12 +73,15 @@ class Account:
     active: bool = True
     email_visible: bool = True
     invited: bool = False
+    managed: bool = False
+    scim: str | None = None
     groups: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Group:
-    """``products``: what its members may use (``confluence``, ``jira``). ``synced``: by SCIM, so read-only."""
+    """``products``: what its members may use (``confluence``, ``jira``). ``synced``: a directory owns it, so only that
+    directory (SCIM) changes it and its members."""
 
     id: str
     name: str
@@ -242,6 +247,13 @@ class Mail:
     text: str
 
 
+def _seats(option: int | dict[str, int] | None) -> dict[str, int]:
+    """Most accounts by product; a plain number is the limit of Confluence. No entry: no limit."""
+    if isinstance(option, dict):
+        return dict(option)
+    return {} if option is None else {"confluence": option}
+
+
 class Site:
     """The state of one site. Ids are counted from a start of the site's own, so that an id of one is none of another."""
 
@@ -250,13 +262,16 @@ class Site:
         self.mode: str = options.get("mode", "classic")
         self.jira: bool = options.get("jira", True)
         self.directory_lag: float = options.get("directory_lag", 0.0)
-        self.seats: int | None = options.get("seats")
+        self.plan: str = options.get("plan", "premium")
+        self.seats = _seats(options.get("seats"))
+        self.elsewhere: frozenset[str] = frozenset(email.lower() for email in options.get("atlassian_accounts", []))
+        self.domains: frozenset[str] = frozenset(name.lower() for name in options.get("domains", []))
         self.cloud_id = str(uuid.uuid5(NAMESPACE, f"cloud {name}"))
         self.media_base = ""
         self.org_id: str = options.get("org", "sandbox-org")
         self.directory_id: str = options.get("directory", "sandbox-directory")
         self.org_key: str = options.get("org_key", "sandbox-org-key")
-        self.tokens: dict[str, str] = {}
+        self.scim_key: str = options.get("scim_key", "sandbox-scim-key")
         self.accounts: dict[str, Account] = {}
         self.by_email: dict[str, Account] = {}
         self.groups: dict[str, Group] = {}
@@ -330,8 +345,17 @@ class Site:
     def seats_used(self, product: str = "confluence") -> int:
         return sum(self.has_product(account, product) for account in self.accounts.values())
 
-    def seat_left(self, account: Account, product: str = "confluence") -> bool:
-        return self.seats is None or self.has_product(account, product) or self.seats_used(product) < self.seats
+    def seat_left(self, account: Account, products: Iterable[str]) -> bool:
+        """Whether the account could use all these products within the limits."""
+        return all(
+            product not in self.seats
+            or self.has_product(account, product)
+            or self.seats_used(product) < self.seats[product]
+            for product in products
+        )
+
+    def mail(self, to: str, kind: str, text: str) -> None:
+        self.mails.append(Mail(to, kind, text))
 
     def principals(self, account: Account | None) -> frozenset[str]:
         """Identifiers that permissions may name for this account. Without Confluence access it counts as anonymous."""

@@ -289,7 +289,8 @@ def _restriction_doc(call: Call, content: Content, operation: str) -> Document:
     users = [
         {"type": "known", "accountId": id_, "displayName": call.site.accounts[id_].name} for id_ in restriction.users
     ]
-    groups = [{"type": "group", "id": id_, "name": call.site.groups[id_].name} for id_ in restriction.groups]
+    known = [call.site.groups[id_] for id_ in restriction.groups if id_ in call.site.groups]
+    groups = [{"type": "group", "id": group.id, "name": group.name} for group in known]
     return {
         "operation": operation,
         "restrictions": {

@@ -1,7 +1,7 @@
 """v1: who am I, accounts, groups and their members; what the site is."""
 
 from sandbox.cloud.call import V1, Call, Route
-from sandbox.cloud.people import anonymous_doc, person_doc
+from sandbox.cloud.people import anonymous_doc, person_doc, remove_group
 from sandbox.cloud.rules import v1_json, v1_refuse
 from sandbox.cloud.state import Account, Group
 from sandbox.wire import Answer, Document, answer
@@ -113,9 +113,7 @@ def _create_group(call: Call) -> Answer:
 def _delete_group(call: Call) -> Answer:
     call.v1_admin()
     group = _group(call, call.request.get("id"))
-    for id_ in list(group.members):
-        call.site.leave(call.site.accounts[id_], group)
-    del call.site.groups[group.id], call.site.group_names[group.name.lower()]
+    remove_group(call.site, group)
     call.request.did("deleted", "group", group.id, f"group {group.name.lower()}")
     return Answer(204)
 
@@ -143,7 +141,7 @@ def _join(call: Call) -> Answer:
         raise v1_refuse(400, "accountId is required")
     group = _group(call, call.request.get("groupId"))
     account = _member(call, document["accountId"])
-    if "confluence" in group.products and not call.site.seat_left(account):
+    if not call.site.seat_left(account, group.products):
         raise v1_refuse(400, "The user limit of the license is reached")
     if account.id not in group.members:
         call.site.join(account, group)

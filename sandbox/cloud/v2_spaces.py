@@ -359,7 +359,7 @@ def _invite(call: Call) -> Answer:
         raise v2_refuse(404, "Not permitted to invite", "NOT_FOUND")
     for email in emails:
         if _ADDRESS.fullmatch(email):
-            invite(call, email, ["confluence"], mail=True)
+            invite(call, email, ["confluence"], [], mail=True)
     return Answer(200)
 
 
