@@ -239,6 +239,10 @@ def save_plan(
     accept: Annotated[
         list[str] | None, typer.Option(help="Reason for a skip that is fine; may be repeated.", metavar="REASON")
     ] = None,
+    map: Annotated[str | None, typer.Option(help="Id of a map of groups and users: cloudward source map.")] = None,
+    access_group: Annotated[
+        str | None, typer.Option(help="The site's group that gives access to Confluence, if it has several.")
+    ] = None,
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
@@ -257,6 +261,8 @@ def save_plan(
             "groups": groups,
             "stage": stage,
             "accepted": accept or [],
+            **({"map": map} if map else {}),
+            **({"access_group": access_group} if access_group else {}),
         }
         answer = client.post("/plans", body)
     _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")

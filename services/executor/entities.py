@@ -9,8 +9,10 @@ import structlog
 
 from services.executor.job import Draining, Job, Row, SpaceGone
 from shared.confluence.site import (
+    AccountHidden,
     NotOnSite,
     OutcomeUnknown,
+    SeatsExhausted,
     SiteError,
     SiteForbids,
     SiteRefused,
@@ -51,6 +53,8 @@ REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (SourceError, Reason.SOURCE_UNREADABLE),
     (SpaceGone, Reason.GONE_ON_SITE),
     (TooLarge, Reason.TOO_LARGE),
+    (SeatsExhausted, Reason.SEATS_EXHAUSTED),
+    (AccountHidden, Reason.ACCOUNT_HIDDEN),
     (SiteUnauthorized, Reason.CREDENTIAL_REFUSED),
     (SiteForbids, Reason.SITE_FORBIDS),
     (NotOnSite, Reason.GONE_ON_SITE),

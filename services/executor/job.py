@@ -162,10 +162,12 @@ class Job:
         """The group's id on the site, by its name at the source."""
         value = await self.pool.fetchval(
             "SELECT s.group_id FROM people.source_group g JOIN people.site_group s ON s.source_group = g.key"
-            " AND s.site = $3 WHERE g.source = $1 AND g.name = $2",
+            " AND s.site = $3 WHERE g.source = $1 AND g.name = $2 AND NOT EXISTS (SELECT FROM people.group_map m"
+            " WHERE m.map = $4 AND m.source_group = g.key AND m.name IS NULL)",
             self.source_id,
             name,
             self.site_id,
+            self.saved.map,
         )
         return None if value is None else str(value)
 

@@ -101,6 +101,10 @@ class Handlers(Decider):
             accepted = tuple(sorted({Reason(a) for a in command.accepted}))
         except ValueError as error:
             return refused("reason_unknown", str(error), "See the list of reasons in the documentation.", 422)
+        if command.map is not None and not await self._pool.fetchval(
+            "SELECT true FROM people.map WHERE id = $1 AND source = $2", command.map, command.source
+        ):
+            return refused("map_unknown", "The source has no such map.", "Make one: cloudward source map.", 422)
         decided = {
             "source": command.source,
             "site": command.site,
@@ -108,9 +112,14 @@ class Handlers(Decider):
             "groups": command.groups,
             "spaces": sorted(spaces),
             "accepted": [a.value for a in accepted],
+            **({"map": command.map} if command.map else {}),
+            **({"access_group": command.access_group} if command.access_group else {}),
         }
         await self._pool.execute(
-            "INSERT INTO people.plan VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", plan, command.name
+            "INSERT INTO people.plan (id, name, access_group) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+            plan,
+            command.name,
+            command.access_group,
         )
         event_ = PlanSaved(
             plan=plan,
@@ -123,6 +132,7 @@ class Handlers(Decider):
             spaces=tuple(spaces),
             accepted=accepted,
             digest=hashlib.sha256(canonical(decided)).hexdigest(),
+            map=command.map,
         )
         return await self.decide(command, f"plan-{plan}", -1, event_)
 

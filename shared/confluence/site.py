@@ -44,6 +44,14 @@ class NameTaken(SiteError):
     """400/409: a group or attachment of this name exists."""
 
 
+class SeatsExhausted(SiteError):
+    """400/402/409: the licence has no seat left for one more user."""
+
+
+class AccountHidden(SiteError):
+    """400: an account with this address exists, and the site does not show it to the credential."""
+
+
 class TooLarge(SiteError):
     """413: body or file over the site's limit."""
 
@@ -140,5 +148,8 @@ class SiteAttachment:
 
 @dataclass(frozen=True, slots=True)
 class SiteGroup:
+    """``synced``: owned by a directory outside, so read-only on the site."""
+
     id: str
     name: str
+    synced: bool = False

@@ -76,7 +76,10 @@ class RegisterSite(Command):
 
 
 class SavePlan(Command):
-    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named."""
+    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named.
+
+    ``map``: of the source's groups and users. ``access_group``: the site's group that gives access, where it has several.
+    """
 
     SUBJECT: ClassVar[str] = "cmd.planner.save_plan"
     name: str = Field(min_length=1, max_length=200)
@@ -87,6 +90,8 @@ class SavePlan(Command):
     groups: bool = True
     spaces: list[str] | Literal["all"] = "all"
     accepted: list[str] = Field(default_factory=list)
+    map: Id | None = None
+    access_group: str | None = Field(default=None, max_length=255)
 
 
 class PlanCommand(Command):

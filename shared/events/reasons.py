@@ -15,6 +15,7 @@ class Reason(StrEnum):
     GENERIC_GROUP = "generic_group"
     DIRECTORY_GROUP = "directory_group"
     ACCESS_WITHHELD = "access_withheld"
+    GROUP_DROPPED = "group_dropped"
     NO_CLOUD_COUNTERPART = "no_cloud_counterpart"
     # the source
     FILE_MISSING = "file_missing"
@@ -39,6 +40,9 @@ class Reason(StrEnum):
     CHANGED_ON_SITE = "changed_on_site"
     GONE_ON_SITE = "gone_on_site"
     PRINCIPAL_NOT_ON_SITE = "principal_not_on_site"
+    ACCOUNT_HIDDEN = "account_hidden"
+    ACCESS_GROUP_UNNAMED = "access_group_unnamed"
+    SEATS_EXHAUSTED = "seats_exhausted"
     # what it hangs on
     PARENT_NOT_MOVED = "parent_not_moved"
     # this product
@@ -70,6 +74,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ACCESS_WITHHELD: Explanation(
         "The person is to have no access, and the group could give it.", "Let a later run move the users."
     ),
+    Reason.GROUP_DROPPED: Explanation("The plan's map leaves this group out.", "Nothing to do, if that is meant."),
     Reason.NO_CLOUD_COUNTERPART: Explanation("Cloud has nothing like it.", "See the guide on what does not move."),
     Reason.FILE_MISSING: Explanation(
         "The source lists the attachment but does not hold its file.",
@@ -124,6 +129,17 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.GONE_ON_SITE: Explanation("Someone deleted it on the site meanwhile.", "Run again if it should be there."),
     Reason.PRINCIPAL_NOT_ON_SITE: Explanation(
         "The person or group it names is not on the site.", "Move users and groups, then set it by hand."
+    ),
+    Reason.ACCOUNT_HIDDEN: Explanation(
+        "The site says that an account with this address exists, and does not show it.",
+        "Add an organization key to the site, or map the user to the account by CSV.",
+    ),
+    Reason.ACCESS_GROUP_UNNAMED: Explanation(
+        "The site has several groups that give access to Confluence, or shows none, and the plan names none of them.",
+        "Copy the plan with --access-group NAME.",
+    ),
+    Reason.SEATS_EXHAUSTED: Explanation(
+        "The site's licence has no seat left.", "Buy seats or free some, then run the users again."
     ),
     Reason.PARENT_NOT_MOVED: Explanation("The page it hangs on did not move.", "Retry what failed."),
     Reason.CRASHED_EXECUTOR: Explanation(

@@ -74,6 +74,10 @@ class PlanIn(Input):
     groups: bool = True
     spaces: list[str] | Literal["all"] = "all"
     accepted: list[Reason] = Field(default_factory=list)
+    map: Id | None = Field(default=None, description="A map of the source's groups and users.")
+    access_group: str | None = Field(
+        default=None, min_length=1, max_length=255, description="The site's group that gives access, if it has several."
+    )
 
 
 class RunIn(Input):

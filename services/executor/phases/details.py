@@ -101,6 +101,6 @@ async def restrictions(job: Job) -> None:
 async def _holder(job: Job, restriction: Restriction) -> tuple[str | None, str | None]:
     if restriction.person is not None:
         return await job.account(restriction.person), None
-    if restriction.group is None or restriction.group in GENERIC_GROUPS:
+    if restriction.group is None or restriction.group.lower() in GENERIC_GROUPS:
         return None, None
     return None, await job.group(restriction.group)

@@ -3,6 +3,7 @@
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from services.executor.phases.inventory import VIEWING
+from services.executor.phases.people import access_group
 from shared.confluence.model import Permission
 from shared.confluence.spacekey import site_key
 from shared.events.catalog.work import Entity
@@ -89,13 +90,14 @@ async def _subject(job: Job, permission: Permission, access: list[str]) -> tuple
         return "user", "anonymous"
     if permission.subject_kind == "logged_in":
         if not access:
-            access.extend(g.id for g in await job.site.access_groups())
-        return ("group", access[0]) if access else Reason.PRINCIPAL_NOT_ON_SITE
+            group = await access_group(job)
+            access.extend([group] if group else [])
+        return ("group", access[0]) if access else Reason.ACCESS_GROUP_UNNAMED
     assert permission.subject is not None
     if permission.subject_kind == "person":
         account = await job.account(permission.subject)
         return ("user", account) if account else Reason.PRINCIPAL_NOT_ON_SITE
-    if permission.subject in GENERIC_GROUPS:
+    if permission.subject.lower() in GENERIC_GROUPS:
         return Reason.GENERIC_GROUP
     group = await job.group(permission.subject)
     return ("group", group) if group else Reason.PRINCIPAL_NOT_ON_SITE

@@ -169,7 +169,11 @@ def account(data: Fields) -> Account:
 
 
 def group(data: Fields) -> SiteGroup:
-    return SiteGroup(id=str(data.get("id") or data.get("groupId")), name=str(data.get("name", "")))
+    return SiteGroup(
+        id=str(data.get("id") or data.get("groupId")),
+        name=str(data.get("name", "")),
+        synced=data.get("managedBy") == "EXTERNAL",
+    )
 
 
 def role(data: Fields) -> SiteRole:

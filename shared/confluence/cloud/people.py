@@ -8,6 +8,7 @@ from shared.confluence.cloud import parsing
 from shared.confluence.cloud.transport import Transport
 from shared.confluence.site import (
     Account,
+    AccountHidden,
     NameTaken,
     NotOnSite,
     OutcomeUnknown,
@@ -68,25 +69,49 @@ class People:
                 return parsing.account(named)
         return None
 
-    async def create_account(self, email: str) -> Account:
-        """Create an account without product access (Jira; needs Administer Jira), or find the one that exists.
+    @property
+    def mails_new_people(self) -> bool:
+        """Whether creating an account sends a mail to somebody without an Atlassian account: only Jira's way does."""
+        return self._organization is None or self._directory_id is None
 
-        The site mails people who have no Atlassian account yet. The plan has to say so before it runs. Raises
-        ``SiteRefused`` also where no licence is left.
+    async def create_account(self, email: str) -> Account:
+        """Create an account without product access, or find the one that exists.
+
+        By an invitation of the organization without notification, where an organization key is configured; else by Jira
+        (needs Administer Jira), which mails people who have no Atlassian account yet. Raises ``AccountHidden`` where Jira
+        knows an account with this address and does not show it.
         """
+        if not self.mails_new_people:
+            await self.invite([email])
+            found = await self._find_in_organization(email.strip().casefold())
+            if found is None:
+                raise SiteRefused("create account: the organization did not take this address")
+            return found
         answer = parsing.fields(
             await self._site.write(
-                "create account", "POST", "/rest/api/3/user", {"emailAddress": email.strip(), "products": []}
+                "create account",
+                "POST",
+                "/rest/api/3/user",
+                {"emailAddress": email.strip(), "products": []},
+                taken=AccountHidden,
             )
         )
         if not answer.get("accountId"):
             raise OutcomeUnknown("create account: the answer names no account")
         return parsing.account(answer)
 
-    async def invite(self, emails: Sequence[str], *, resource: str, role: str, group_ids: Sequence[str] = ()) -> None:
-        """Invite through the organization, without mail, and join groups. ``resource``: the site's ARI, ``role``: "basic" …
+    async def invite(
+        self,
+        emails: Sequence[str],
+        *,
+        resource: str | None = None,
+        role: str = "basic",
+        group_ids: Sequence[str] = (),
+        notify: bool = False,
+    ) -> None:
+        """Invite through the organization, and join groups. ``resource``: the site's ARI, if access is to be given.
 
-        Some addresses may be refused without an error (206): look with ``find_account`` who is there. Raises
+        Without mail, unless ``notify`` says so. Some addresses may be refused without an error (206): look with ``find_account`` who is there. Raises
         ``SiteRefused`` where no organization is configured.
         """
         if self._organization is None:
@@ -97,9 +122,9 @@ class People:
             f"/admin/v2/orgs/{self._org_id}/users/invite",
             {
                 "emails": [email.strip() for email in emails],
-                "permissionRules": [{"resource": resource, "role": role}],
+                "permissionRules": [{"resource": resource, "role": role}] if resource else [],
                 "additionalGroups": list(group_ids),
-                "sendNotification": False,
+                "sendNotification": notify,
             },
         )
 
@@ -116,6 +141,17 @@ class People:
             parsing.group(data)
             async for data in self._site.each(
                 "list access groups", "/wiki/rest/api/group", {"accessType": "user", "limit": GROUPS_AT_ONCE}
+            )
+        ]
+
+    async def groups_of(self, account_id: str) -> list[SiteGroup]:
+        """The groups an account is in (v1)."""
+        return [
+            parsing.group(data)
+            async for data in self._site.each(
+                "list groups of account",
+                "/wiki/rest/api/user/memberof",
+                {"accountId": account_id, "limit": GROUPS_AT_ONCE},
             )
         ]
 

@@ -28,6 +28,7 @@ from shared.confluence.cloud.gate import Gate, OpenGate
 from shared.confluence.site import (
     NotOnSite,
     OutcomeUnknown,
+    SeatsExhausted,
     SiteError,
     SiteForbids,
     SiteRefused,
@@ -51,6 +52,7 @@ SLOWEST_TRANSFER = 64 * 1024  # bytes per second: below that an upload counts as
 _TAKEN = re.compile(
     r"already exist|already has|already in use|already used|already a member|same (?:title|name|file)", re.IGNORECASE
 )
+_SEATS = re.compile(r"user limit|licen[cs]e does not allow|licen[cs]e limit|USER_LIMIT", re.IGNORECASE)
 _ERROR_NAME = re.compile(r"\b([A-Z][A-Za-z]+(?:Exception|Error))\b")
 _ERROR_CODE = re.compile(r"[A-Z0-9_]{3,60}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -322,6 +324,8 @@ class Transport:
             raise OutcomeUnknown(said, status) if writing else _ReadFailed(said, status, retry_after)
         text = answer.text[:20_000] if answer.is_stream_consumed else ""
         said = f"{operation}: the site answered {status}{_code(text)}"
+        if status in (400, 402, 409) and _SEATS.search(text):
+            raise SeatsExhausted(said, status)
         if taken is not None and status in (400, 409) and _TAKEN.search(text):
             raise taken(said, status)
         match status:

@@ -26,6 +26,7 @@ class PlanSaved(PlanEvent):
     accepted: tuple[Reason, ...]  # reasons for a skip that the review named and the user accepted
     digest: Digest
     predecessor: Id | None = None
+    map: Id | None = None  # of groups and users
 
 
 class PlanStarted(PlanEvent):

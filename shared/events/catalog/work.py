@@ -98,6 +98,26 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class AccessRule(StrEnum):
+    """Why a person has the access they have: at the source, on the site before, and how the plan takes them along.
+
+    What follows from each is the table in `shared/confluence/access.py`.
+    """
+
+    ENABLED_ABSENT_CHOSEN = "enabled_absent_chosen"
+    ENABLED_ABSENT_ALONG = "enabled_absent_along"
+    ENABLED_WITHOUT_CHOSEN = "enabled_without_chosen"
+    ENABLED_WITHOUT_ALONG = "enabled_without_along"
+    ENABLED_WITH_CHOSEN = "enabled_with_chosen"
+    ENABLED_WITH_ALONG = "enabled_with_along"
+    DISABLED_ABSENT_CHOSEN = "disabled_absent_chosen"
+    DISABLED_ABSENT_ALONG = "disabled_absent_along"
+    DISABLED_WITHOUT_CHOSEN = "disabled_without_chosen"
+    DISABLED_WITHOUT_ALONG = "disabled_without_along"
+    DISABLED_WITH_CHOSEN = "disabled_with_chosen"
+    DISABLED_WITH_ALONG = "disabled_with_along"
+
+
 class Entity(Part):
     """The one outcome of one entity. A migrated entity may carry a reason too: it moved with that defect."""
 
@@ -110,6 +130,8 @@ class Entity(Part):
     target_version: Count | None = None  # after the write
     digest: Digest | None = None  # of the body as sent, or of an attachment's bytes
     adopted: bool | None = None  # found on the site after an unknown outcome, not made by this attempt
+    rule: AccessRule | None = None  # of a user
+    merged: bool | None = None  # a group that the site had before
     pending: bool | None = None  # the body still holds references that only the second pass can resolve
 
 
