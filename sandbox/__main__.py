@@ -49,7 +49,17 @@ async def _run(config: dict[str, object], with_parent: bool) -> None:
         loop.add_signal_handler(number, task.cancel)
     if with_parent:
         _follow_parent()
-    await serve(instances, int(str(config.get("admin_port", 0))), str(config.get("host", "127.0.0.1")), _announce)
+    oauth = config.get("oauth", {})
+    if not isinstance(oauth, dict):
+        raise ValueError("oauth must be an object")
+    await serve(
+        instances,
+        int(str(config.get("admin_port", 0))),
+        str(config.get("host", "127.0.0.1")),
+        _announce,
+        int(str(config.get("atlassian_port", 0))),
+        oauth,
+    )
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, Literal, cast
 
@@ -18,15 +18,18 @@ from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.cloud.canonical import canonical
+from sandbox.cloud.oauth import Authorization
 from sandbox.cloud.site import Cloud
+from sandbox.cloud.state import Site
 from sandbox.cloud.v1_content import media_answer
 from sandbox.faults import BadRule
-from sandbox.front import Front, Latency
+from sandbox.front import Front, Latency, Receive, Scope, Send
 from sandbox.hosted import Hosted
 from sandbox.journal import Journal
 from sandbox.wire import Answer, Document, Request, answer
 
 Kind = Literal["cloud", "server"]
+ATLASSIAN = "atlassian"
 
 
 @dataclass
@@ -80,11 +83,58 @@ class _Media:
         return Answer(413)
 
 
+_GATEWAY = re.compile(rb"/ex/(confluence|jira)/([0-9a-f-]{36})(/.*)")
+_PRODUCT_PATHS = {b"confluence": b"/wiki/", b"jira": b"/rest/"}
+
+
+class _Gateway:
+    """api.atlassian.com: sends what a token opens on to its site, the rest to the authorization server."""
+
+    def __init__(self, sandbox: "Sandbox", front: Front) -> None:
+        self._sandbox, self._front = sandbox, front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: bytes = (scope.get("raw_path") or scope["path"].encode()).split(b"?", 1)[0]
+        match = _GATEWAY.fullmatch(path)
+        found = self._site(match[2].decode()) if match and match[3].startswith(_PRODUCT_PATHS[match[1]]) else None
+        if match and found is not None:
+            name, front, cloud = found
+            header = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"authorization"), None)
+            grant = self._sandbox.authorization.grant(header) or cloud.scoped(header)
+            if grant is not None and cloud.site.cloud_id in grant.sites:
+                inside = {
+                    **scope,
+                    "path": match[3].decode("latin-1"),
+                    "raw_path": match[3],
+                    "sandbox.grant": grant,
+                    "sandbox.origin": self._sandbox.url(name),
+                }
+                await front(inside, receive, send)
+                return
+        await self._front(scope, receive, send)
+
+    def _site(self, cloud_id: str) -> tuple[str, Front, Cloud] | None:
+        for name, front in self._sandbox.fronts.items():
+            if isinstance(front.back, Cloud) and front.back.site.cloud_id == cloud_id:
+                return name, front, front.back
+        return None
+
+
 class Sandbox:
     """The running process: start it, add sites, stop it."""
 
-    def __init__(self, instances: list[Instance], admin_port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        instances: list[Instance],
+        admin_port: int = 0,
+        host: str = "127.0.0.1",
+        atlassian_port: int = 0,
+        oauth: Document | None = None,
+    ) -> None:
         self.host = host
+        self.authorization = Authorization(self._cloud_sites)
+        self.authorization.settings.change(oauth or {})
+        self.atlassian_port = atlassian_port
         self.fronts: dict[str, Front] = {}
         self.kinds: dict[str, Kind] = {}
         self.ports: dict[str, int] = {}
@@ -97,6 +147,9 @@ class Sandbox:
         """Listen on every port. Raises ``OSError`` where one is taken, ``ValueError`` for options that are unknown."""
         media = Front(_Media(self.fronts), Journal(10_000), Latency(None))
         self.media_port = await self._listen(media, 0)
+        # Its journal and faults are those of an instance named "atlassian".
+        front = self.fronts[ATLASSIAN] = Front(self.authorization, Journal(10_000), Latency(None))
+        self.atlassian_port = await self._listen(_Gateway(self, front), self.atlassian_port)
         for instance in self._instances:
             await self.add(instance)
         self.admin_port = await self._listen(_admin(self), self.admin_port)
@@ -124,6 +177,11 @@ class Sandbox:
         self.kinds[instance.name] = instance.kind
         self.ports[instance.name] = await self._listen(front, instance.port)
         return self.ports[instance.name]
+
+    def _cloud_sites(self) -> Iterator[tuple[Site, str]]:
+        for name, front in self.fronts.items():
+            if isinstance(front.back, Cloud):
+                yield front.back.site, self.url(name)
 
     async def _listen(self, app: Any, port: int) -> int:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -175,6 +233,11 @@ class Sandbox:
     def admin_url(self) -> str:
         return f"http://{self.host}:{self.admin_port}"
 
+    @property
+    def atlassian_url(self) -> str:
+        """Authorization server and gateway of all sites."""
+        return f"http://{self.host}:{self.atlassian_port}"
+
     def url(self, name: str) -> str:
         """The address of an instance, without ``/wiki``."""
         return f"http://{self.host}:{self.ports[name]}"
@@ -183,6 +246,7 @@ class Sandbox:
         """What the command prints when ready, and ``GET /instances`` answers."""
         return {
             "admin": {"port": self.admin_port, "url": self.admin_url},
+            "atlassian": {"port": self.atlassian_port, "url": self.atlassian_url},
             "instances": [
                 {"name": name, "kind": self.kinds[name], "port": port, "url": self.url(name)}
                 for name, port in self.ports.items()
@@ -195,9 +259,11 @@ async def serve(
     admin_port: int = 0,
     host: str = "127.0.0.1",
     ready: Callable[[Sandbox], None] | None = None,
+    atlassian_port: int = 0,
+    oauth: Document | None = None,
 ) -> None:
     """Serve until cancelled. ``ready`` is called once every port listens."""
-    async with Sandbox(instances, admin_port, host) as sandbox:
+    async with Sandbox(instances, admin_port, host, atlassian_port, oauth) as sandbox:
         if ready is not None:
             ready(sandbox)
         await asyncio.get_running_loop().create_future()
@@ -284,8 +350,22 @@ def _admin(sandbox: Sandbox) -> Starlette:
             return _problem(404, "no such fault")
         return Response(status_code=204)
 
+    async def oauth(request: AdminRequest) -> Response:
+        authorization = sandbox.authorization
+        if request.method == "PUT":
+            try:
+                authorization.settings.change(await request.json())
+            except (ValueError, AttributeError) as error:
+                return _problem(400, str(error))
+        return JSONResponse(asdict(authorization.settings))
+
+    async def revoke(request: AdminRequest) -> Response:
+        return JSONResponse({"revoked": sandbox.authorization.revoke(request.query_params.get("email"))})
+
     return Starlette(
         routes=[
+            Route("/oauth", oauth, methods=["GET", "PUT"]),
+            Route("/oauth/revoke", revoke, methods=["POST"]),
             Route("/instances", instances, methods=["GET", "POST"]),
             Route("/sites/{name}/journal", journal),
             Route("/sites/{name}/created", created),

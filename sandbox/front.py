@@ -168,10 +168,9 @@ def _request(scope: Scope) -> Request:
         headers[name.decode("latin-1")] = value.decode("latin-1")
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     path = raw_path.split(b"?", 1)[0].decode("latin-1")
-    host = headers.get("host", "")
-    return Request(
-        scope["method"], path, scope["query_string"].decode("latin-1"), headers, b"", f"{scope['scheme']}://{host}"
-    )
+    origin = scope.get("sandbox.origin") or f"{scope['scheme']}://{headers.get('host', '')}"
+    query = scope["query_string"].decode("latin-1")
+    return Request(scope["method"], path, query, headers, b"", origin, grant=scope.get("sandbox.grant"))
 
 
 async def _read(receive: Receive, limit: int) -> tuple[bytes | None, bool]:

@@ -29,7 +29,8 @@ class Effect:
 
 @dataclass(slots=True)
 class Request:
-    """A request read whole. ``origin``: scheme and host as the client wrote them, e.g. ``http://127.0.0.1:8090``."""
+    """A request read whole. ``origin``: scheme and host as the client wrote them, e.g. ``http://127.0.0.1:8090``; of a
+    request that came through the gateway, those of the site. ``grant``: what the gateway found its token to allow."""
 
     method: str
     path: str
@@ -43,6 +44,7 @@ class Request:
     effects: list[Effect] = field(default_factory=list)
     handler: Any = None
     allowed: list[str] = field(default_factory=list)
+    grant: Any = None
     _query: list[tuple[str, str]] | None = None
 
     @property

@@ -32,6 +32,7 @@ _V1_NAMES = {
     403: "com.atlassian.confluence.api.service.exceptions.PermissionException",
     404: "com.atlassian.confluence.api.service.exceptions.api.NotFoundException",
     409: "com.atlassian.confluence.api.service.exceptions.api.ConflictException",
+    410: "com.atlassian.confluence.api.service.exceptions.GoneException",
 }
 
 

@@ -6,7 +6,9 @@ import json
 
 from sandbox.cloud import jira, organization, scim, v1_content, v1_people, v1_spaces, v2_comments, v2_content, v2_spaces
 from sandbox.cloud.call import Call
+from sandbox.cloud.oauth import Grant
 from sandbox.cloud.rules import v1_error, v2_error
+from sandbox.cloud.scopes import alternatives, gone, suffice
 from sandbox.cloud.spaces import new_space
 from sandbox.cloud.state import Account, Site
 from sandbox.cloud.v2_content import new_content
@@ -19,8 +21,11 @@ OPTIONS = frozenset(
     {
         "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
         "upload_limit", "journal", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
+        "scoped_tokens", "v1_gone",
     }
 )  # fmt: skip
+
+_REMOVED = "This deprecated endpoint has been removed."
 
 _ROUTER = Router()
 for _method, _template, _handler in [
@@ -49,11 +54,15 @@ class Cloud:
             raise ValueError(f"unknown options of a cloud site: {', '.join(sorted(unknown))}")
         self.site = Site(name, options)
         self.upload_limit: int = options.get("upload_limit", 104_857_600)
-        self._logins: dict[str, str] = {}
+        self._v1_gone: bool = options.get("v1_gone", False)
         self._headers: dict[str, Account | None] = {}
         _plant(self.site, options)
         tokens = {MIGRATOR: MIGRATOR_TOKEN, READER: READER_TOKEN} | dict(options.get("tokens", {}))
         self._logins = {email.lower(): token for email, token in tokens.items()}
+        self._scoped = {
+            _basic(email, item["token"]): Grant(email, frozenset(item["scopes"]), (self.site.cloud_id,), "")
+            for email, item in dict(options.get("scoped_tokens", {})).items()
+        }
 
     def caller(self, header: str | None) -> Account | None:
         """The account of Basic credentials. A wrong token makes the caller anonymous, as it does on the real site."""
@@ -77,10 +86,20 @@ class Cloud:
         expected = self._logins.get(email.lower())
         return self.site.by_email.get(email.lower()) if expected is not None and token == expected else None
 
+    def scoped(self, header: str | None) -> Grant | None:
+        """What a scoped API token allows: such tokens are for the gateway only."""
+        return self._scoped.get(header or "")
+
+    def _account(self, request: Request) -> Account | None:
+        if request.grant is None:
+            return self.caller(request.headers.get("authorization"))
+        account = self.site.by_email.get(request.grant.email.lower())
+        return account if account is not None and account.active else None
+
     def resolve(self, request: Request) -> None:
         method = "GET" if request.method == "HEAD" else request.method
         handler, request.route, request.params, allowed = _ROUTER.find(method, request.path)
-        account = self.caller(request.headers.get("authorization"))
+        account = self._account(request)
         request.account = account.email if account is not None else "anonymous"
         request.handler = handler
         request.allowed = allowed
@@ -97,18 +116,39 @@ class Cloud:
             if request.path.startswith("/wiki/api/v2/"):
                 return v2_error(404, "Not Found", "NOT_FOUND")
             return v1_error(404, f"null for uri: {request.path}")
-        call = Call(self.site, request, self.caller(request.headers.get("authorization")))
+        refused = self._at_the_gate(request)
+        if refused is not None:
+            return refused
+        call = Call(self.site, request, self._account(request))
         try:
             reply: Answer = handler(call)
         except Refusal as refusal:
             return refusal.reply
         return reply
 
+    def _at_the_gate(self, request: Request) -> Answer | None:
+        """What the gateway refuses, or the site's own host where the token is one for the gateway."""
+        if request.grant is None:
+            if self.scoped(request.headers.get("authorization")) is not None:
+                return answer({"code": 401, "message": "Unauthorized; scoped tokens are for api.atlassian.com"}, 401)
+            return v1_error(410, _REMOVED) if self._v1_gone and gone(request.method, request.route) else None
+        if gone(request.method, request.route):
+            return v1_error(410, _REMOVED)
+        if not alternatives(request.method, request.route):
+            return v1_error(403, "Apps cannot access this REST resource")
+        if not suffice(request.method, request.route, request.grant.scopes):
+            return answer({"code": 401, "message": "Unauthorized; scope does not match"}, 401)
+        return None
+
     def too_large(self, request: Request, limit: int) -> Answer:
         text = f"Request too large. Requests for this resource can be at most {limit} bytes"
         if request.path.startswith("/wiki/api/v2/"):
             return v2_error(413, f"RequestEntityTooLargeException: {text}", "REQUEST_TOO_LARGE")
         return answer({"statusCode": 413, "message": text}, 413)
+
+
+def _basic(email: str, token: str) -> str:
+    return f"Basic {base64.b64encode(f'{email}:{token}'.encode()).decode()}"
 
 
 def _plant(site: Site, options: Document) -> None:
