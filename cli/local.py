@@ -1,4 +1,4 @@
-"""Verbs that need no running service: up, db, projections, sandbox, doctor."""
+"""Verbs that need no running service: up, db, projections, doctor."""
 
 import asyncio
 import json
@@ -25,18 +25,8 @@ DATA = Path("data")
 DataOption = Annotated[Path, typer.Option("--data", envvar="CLOUDWARD_DATA", help="Folder of this deployment.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
-# What `up --sandbox` serves: two servers with sample content, and a site to move to that has one of their keys already.
-SANDBOX: dict[str, Any] = {
-    "instances": [
-        {"name": "cloud", "kind": "cloud", "options": {"spaces": ["OPS"]}},
-        {"name": "north", "kind": "server", "options": {"version": "8.5.6", "sample": "north"}},
-        {"name": "south", "kind": "server", "options": {"version": "7.19.0", "sample": "south"}},
-    ]
-}
-
 db = typer.Typer(help="The database and NATS: bring them to this release, or wait for it.", no_args_is_help=True)
 projections = typer.Typer(help="Tables that are made from the log.", no_args_is_help=True)
-sandbox = typer.Typer(help="A stand-in Confluence on this machine.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +34,6 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.add_typer(db, name="db")
     app.add_typer(projections, name="projections")
-    app.add_typer(sandbox, name="sandbox")
     app.command()(doctor)
 
 
@@ -66,6 +55,7 @@ def up(
     """Start everything on this machine: database, NATS, the four services. Ctrl-C ends it."""
     from cli.embedded.nats import free_port
     from cli.embedded.supervisor import Supervisor
+    from cli.sandbox import SAMPLE
 
     if port and not _free(port):
         other = free_port()
@@ -76,7 +66,7 @@ def up(
         executors=executors,
         port=port,
         export_roots=[folder.resolve() for folder in (exports or [Path.cwd()])],
-        sandbox=SANDBOX if with_sandbox else None,
+        sandbox=SAMPLE if with_sandbox else None,
         say=lambda name, text: typer.echo(f"{name:<12} {text}"),
     )
     asyncio.run(_up(supervisor))
@@ -367,29 +357,6 @@ def _projections(names: list[str]) -> list[Any]:
     if unknown:
         raise CliError(f"There is no projection {', '.join(unknown)}", "", f"There are: {', '.join(known)}.", code=2)
     return [known[name] for name in names] or list(known.values())
-
-
-# -- sandbox ----------------------------------------------------------------------------------------------------------
-
-
-@sandbox.command("serve")
-def sandbox_serve(
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file as in sandbox/README.md. Default: as `up --sandbox`.")
-    ] = None,
-) -> None:
-    """Serve stand-ins of Confluence Server and Cloud until Ctrl-C; prints their addresses as one line of JSON."""
-    import tempfile
-
-    if config is None:
-        handle, name = tempfile.mkstemp(prefix="cloudward-sandbox-", suffix=".json")
-        with os.fdopen(handle, "w") as file:
-            json.dump(SANDBOX, file)
-        config = Path(name)
-    elif not config.is_file():
-        raise CliError(f"There is no file {config}", "", "Give a configuration with --config.", code=2)
-    # Nothing of this process is needed any more.
-    os.execv(sys.executable, [sys.executable, "-m", "sandbox", "--config", str(config)])
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Sandbox:
             # Loaded only where it is asked for: the sample content takes a moment.
             for name in ("journal", "latency"):
                 options.pop(name, None)
-            front = Front(Hosted(import_module("sandbox.server").build(instance.name, options)), journal, latency)
+            front = Front(Hosted(import_module("sandbox.server").build(options)), journal, latency)
         else:
             raise ValueError("kind must be cloud or server")
         self.fronts[instance.name] = front

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sandbox.sample.generate import generate
+from sandbox.sample.generate import Generated, generate
 from sandbox.sample.model import BASE, Content, Group, Instance, Restriction, Space, SpacePermission, User
 from sandbox.sample.north import north
 from sandbox.sample.south import south
@@ -24,6 +24,7 @@ __all__ = [
     "PLANTED_SPACE_KEY",
     "SAMPLE_VERSIONS",
     "Content",
+    "Generated",
     "Group",
     "Instance",
     "Restriction",

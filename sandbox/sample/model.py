@@ -10,9 +10,10 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 from typing import Literal
 
 BASE = "http://base.invalid"
@@ -64,6 +65,7 @@ class Space:
     homepage: int | None = None
     permissions: list[SpacePermission] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    watchers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -137,7 +139,7 @@ class Content:
 
 @dataclass
 class Instance:
-    """A whole instance. ``write_body`` makes the bodies that rows do not hold."""
+    """A whole instance, its content held in memory. ``sandbox.sample.generate`` has one that makes content when asked."""
 
     name: str
     seed: int
@@ -145,14 +147,18 @@ class Instance:
     users: dict[str, User] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     spaces: dict[str, Space] = field(default_factory=dict)
-    contents: dict[int, Content] = field(default_factory=dict)
-    write_body: Callable[["Instance", Content], str] | None = None
+    _rows: dict[int, Content] = field(default_factory=dict)
     _of_space: dict[tuple[str, Kind], list[int]] = field(default_factory=lambda: defaultdict(list), repr=False)
     _of_kind: dict[Kind, list[int]] = field(default_factory=lambda: defaultdict(list), repr=False)
     _children: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list), repr=False)
     _hanging: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list), repr=False)
     _by_name: dict[str, str] = field(default_factory=dict, repr=False)
     _next_id: int = 98305
+
+    @property
+    def contents(self) -> Mapping[int, Content]:
+        """Every page, blog post, comment and attachment by id, whatever its status."""
+        return self._rows
 
     @property
     def timezone(self) -> timezone:
@@ -168,7 +174,7 @@ class Instance:
         return user
 
     def add(self, content: Content) -> Content:
-        self.contents[content.id] = content
+        self._rows[content.id] = content
         self._of_space[content.space, content.kind].append(content.id)
         self._of_kind[content.kind].append(content.id)
         if content.parent is not None:
@@ -198,6 +204,14 @@ class Instance:
         ids = self._of_kind.get(kind, []) if space is None else self._of_space.get((space, kind), [])
         for n in range(bisect_right(ids, after), len(ids)):
             yield self.contents[ids[n]]
+
+    def current(self, kind: Kind, space: str | None, start: int) -> Iterator[Content]:
+        """Those of status current from the ``start``-th on."""
+        return islice((c for c in self.listed(kind, space) if c.status == "current"), start, None)
+
+    def titled(self, kind: Kind, space: str, title: str) -> Iterator[Content]:
+        """Everything of a kind in a space whose title is this, whatever its case and status."""
+        return (c for c in self.listed(kind, space) if c.title.lower() == title.lower())
 
     def children(self, id: int, kind: Kind) -> list[Content]:
         """Direct children: pages by position, replies by id."""
@@ -236,12 +250,14 @@ class Instance:
 
     def body(self, content: Content, base_url: str = BASE, version: int | None = None) -> str:
         """Storage format of a version (None: the current one), its own address put in."""
-        text = content.body
-        if text is None:
-            text = self.write_body(self, content) if self.write_body else ""
+        text = content.body if content.body is not None else self.written(content)
         if version is not None and version < content.version:
             text = f"<p>As it was in version {version}.</p>{text}"
         return text.replace(BASE, base_url)
+
+    def written(self, content: Content) -> str:
+        """The body of a row that holds none."""
+        raise NotImplementedError(f"content {content.id} has no body")
 
     def file(self, content: Content, version: int | None = None) -> bytes:
         """Bytes of a version of an attachment; the current one has exactly ``size`` bytes."""

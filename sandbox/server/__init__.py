@@ -32,8 +32,8 @@ BODY_LIMIT = 5_242_880
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build(name: str, options: dict[str, Any]) -> Starlette:
-    """One instance as an application. ``name`` is shown to people. Options, all but ``version`` optional:
+def build(options: dict[str, Any]) -> Starlette:
+    """One instance as an application. Options, all but ``version`` optional:
 
     ``version`` ("7.19.0"), ``seed`` (7), ``sample`` ("north" | "south") or ``generate`` (keywords of
     ``sandbox.sample.generate``) or ``model`` (an Instance), ``base_url`` (default: the address it is asked at), ``context``
@@ -49,9 +49,10 @@ def build(name: str, options: dict[str, Any]) -> Starlette:
     if "model" in options:
         instance = options["model"]
     elif "generate" in options:
-        instance = generate(seed, name=name, **options["generate"])
+        instance = generate(seed, **options["generate"])
     else:
         instance = sample(seed, options.get("sample", "north"))
+    viewers: dict[str | None, Viewer] = {}
     context = str(options.get("context", ""))
     base_url = options.get("base_url")
     door = Door(
@@ -67,7 +68,9 @@ def build(name: str, options: dict[str, Any]) -> Starlette:
         user = door.user(request.headers.get("authorization"))
         if user is not None:
             request.scope["state"]["journal_entry"]["user"] = user.username
-        return Call(request, instance, version, Viewer(instance, user), base, context)
+        # Kept, since finding somebody's groups costs more than most answers.
+        viewer = viewers.setdefault(user.key if user else None, Viewer(instance, user))
+        return Call(request, instance, version, viewer, base, context)
 
     def dressed(call: Call, response: Response) -> Response:
         """Headers of every answer to someone who is logged in."""

@@ -1,6 +1,6 @@
 """One request to the instance: who asks, what is expanded, which page of a list."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -83,11 +83,14 @@ class Call:
             raise Refusal(404, f"No content found with id: ContentId{{id={id}}}")
         return content
 
-    def page(self, rows: Iterable[T], shape: Any, default: int, *, total: bool = False) -> JSONResponse:
-        """One page of a list by ``start`` and ``limit``; ``next`` while there is more."""
+    def page(
+        self, rows: Iterable[T] | Callable[[int], Iterator[T]], shape: Any, default: int, *, total: bool = False
+    ) -> JSONResponse:
+        """One page of a list by ``start`` and ``limit``; ``next`` while there is more. ``rows``: all of them, or a function that
+        gives those from an index on."""
         start, limit = self.number("start", 0), self.limit(default)
-        iterator: Iterator[T] = iter(rows)
-        found = list(islice(iterator, start, start + limit + 1))
+        iterator: Iterator[T] = rows(start) if callable(rows) else islice(iter(rows), start, None)
+        found = list(islice(iterator, limit + 1))
         more = len(found) > limit
         results = [shape(row) for row in found[:limit]]
         links: Json = {"self": str(self.request.url), "base": self.base, "context": self.context}

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -359,8 +360,10 @@ async def test_more_than_a_page_of_everything_is_read_whole(version: str, many: 
             async for item in source.items(space.id):
                 kinds[item.kind] = kinds.get(item.kind, 0) + 1
                 ids.add(item.id)
-        assert kinds == {"page": many, "attachment": many, "comment": many}
-        assert ids == {str(c.id) for c in held.contents.values()}
+        live = [c for c in held.contents.values() if held.live(c)]
+        assert kinds == Counter(c.kind for c in live)
+        assert kinds["page"] == many
+        assert ids == {str(c.id) for c in live}
         assert len((await source.content(str(crowded.id))).labels) >= 130
         assert not [e for e in app.state.journal if e["write"]]
         await source.close()
@@ -370,11 +373,12 @@ async def test_a_page_of_a_listing_is_asked_for_when_the_one_before_is_used_up()
     app = instance("8.5.6", generate={"spaces": 1, "pages": 1000, "users": 20})
     async with serving(app) as url:
         source = reader(url)
-        space = await source.space_by_key("S1")
-        assert space
+        (space,) = [s async for s in source.spaces()]
         app.state.journal.clear()
         seen = 0
-        async for _ in source.items(space.id):
+        async for item in source.items(space.id):
+            if item.kind == "blogpost":
+                break
             asked = sum(1 for e in app.state.journal if e["path"].endswith("/content/scan"))
             assert asked == seen // 200 + 1
             seen += 1

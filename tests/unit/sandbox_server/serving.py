@@ -47,4 +47,4 @@ async def serving(app: Starlette, context: str = "") -> AsyncIterator[str]:
 
 
 def instance(version: str, sample: str = "north", **options: Any) -> Starlette:
-    return build("test", {"version": version, "seed": 7, "sample": sample, **options})
+    return build({"version": version, "seed": 7, "sample": sample, **options})
