@@ -243,6 +243,20 @@ def save_plan(
     access_group: Annotated[
         str | None, typer.Option(help="The site's group that gives access to Confluence, if it has several.")
     ] = None,
+    versions: Annotated[int, typer.Option(help="Replay so many earlier versions of each page.", min=0, max=1000)] = 0,
+    attachment_versions: Annotated[
+        bool, typer.Option("--attachment-versions", help="Move all versions of files, not the last one only.")
+    ] = False,
+    provenance: Annotated[
+        Literal["property", "line", "none"],
+        typer.Option(help="Keep author and dates as a property; besides as a line on the page; or not at all."),
+    ] = "property",
+    former_names: Annotated[
+        bool, typer.Option("--former-names", help="Write the old name behind “Former user”.")
+    ] = False,
+    personal_spaces: Annotated[
+        Literal["move", "leave_out"], typer.Option(help="Move personal spaces as ordinary ones, or leave them out.")
+    ] = "move",
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
@@ -263,6 +277,13 @@ def save_plan(
             "accepted": accept or [],
             **({"map": map} if map else {}),
             **({"access_group": access_group} if access_group else {}),
+            "options": {
+                "versions": versions,
+                "attachment_versions": attachment_versions,
+                "provenance": provenance,
+                "former_names": former_names,
+                "personal_spaces": personal_spaces,
+            },
         }
         answer = client.post("/plans", body)
     _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")

@@ -30,10 +30,16 @@ KINDS = {
     "comment": ("comment", "comments"),
     "attachment": ("attachment", "attachments"),
     "body": ("body with its links", "bodies with their links"),
+    "link": ("earlier page whose links follow", "earlier pages whose links follow"),
+    "version": ("page with earlier versions", "pages with earlier versions"),
+    "owner": ("owner of a page", "owners of pages"),
     "label": ("page with labels", "pages with labels"),
+    "property": ("page with properties", "pages with properties"),
+    "provenance": ("note of origin", "notes of origin"),
     "order": ("page with ordered children", "pages with ordered children"),
     "restriction": ("page with restrictions", "pages with restrictions"),
     "permission": ("space permission", "space permissions"),
+    "watch": ("watched page or space", "watched pages and spaces"),
     "task": ("task", "tasks"),  # users or groups as a whole
 }
 

@@ -114,6 +114,7 @@ class Handlers(Decider):
             "accepted": [a.value for a in accepted],
             **({"map": command.map} if command.map else {}),
             **({"access_group": command.access_group} if command.access_group else {}),
+            "options": command.options.model_dump(mode="json"),
         }
         await self._pool.execute(
             "INSERT INTO people.plan (id, name, access_group) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
@@ -131,6 +132,7 @@ class Handlers(Decider):
             groups=command.groups,
             spaces=tuple(spaces),
             accepted=accepted,
+            options=command.options,
             digest=hashlib.sha256(canonical(decided)).hexdigest(),
             map=command.map,
         )

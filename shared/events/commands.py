@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.events.catalog.plan import MoveOptions
 from shared.events.contract import Actor
 from shared.events.types import Id
 
@@ -92,6 +93,7 @@ class SavePlan(Command):
     accepted: list[str] = Field(default_factory=list)
     map: Id | None = None
     access_group: str | None = Field(default=None, max_length=255)
+    options: MoveOptions = MoveOptions()
 
 
 class PlanCommand(Command):

@@ -43,6 +43,10 @@ class Reason(StrEnum):
     ACCOUNT_HIDDEN = "account_hidden"
     ACCESS_GROUP_UNNAMED = "access_group_unnamed"
     SEATS_EXHAUSTED = "seats_exhausted"
+    KEPT_CLOSED = "kept_closed"
+    NOT_IN_A_ROLE = "not_in_a_role"
+    PLACE_NOT_FOUND = "place_not_found"
+    VERSIONS_INCOMPLETE = "versions_incomplete"
     # what it hangs on
     PARENT_NOT_MOVED = "parent_not_moved"
     # this product
@@ -140,6 +144,21 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SEATS_EXHAUSTED: Explanation(
         "The site's licence has no seat left.", "Buy seats or free some, then run the users again."
+    ),
+    Reason.KEPT_CLOSED: Explanation(
+        "Nobody who may see it at the source is on the site, so it stays visible to the migrator's account alone.",
+        "Give someone on the site the right to see it.",
+    ),
+    Reason.NOT_IN_A_ROLE: Explanation(
+        "No role of the site gives this without giving more than the source did.",
+        "Give a role that includes it, in the space's settings, if that is meant.",
+    ),
+    Reason.PLACE_NOT_FOUND: Explanation(
+        "The text that the comment is about is not on the page any more; it stands below the page and quotes the text.",
+        "Nothing has to be done.",
+    ),
+    Reason.VERSIONS_INCOMPLETE: Explanation(
+        "Some earlier versions are not in the source; the others and the last one moved.", "Nothing has to be done."
     ),
     Reason.PARENT_NOT_MOVED: Explanation("The page it hangs on did not move.", "Retry what failed."),
     Reason.CRASHED_EXECUTOR: Explanation(

@@ -20,7 +20,7 @@ from shared.events.audit import verify_log
 from shared.events.audit.export import line, note_line
 from shared.events.audit.note import Checkpoint, SigningKey
 from shared.events.audit.tree import Frontier
-from shared.events.catalog import chunk, plan, system, target, task
+from shared.events.catalog import chunk, plan, system, target, task, work
 from shared.events.catalog.analysis import AnalysisFailed, AnalysisFailure, AnalysisStarted
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
@@ -32,6 +32,8 @@ from tests.store.test_projections import SITE, SOURCE, claimed, counts, ended, f
 FOLDER = Path(__file__).parent
 SCHEMAS = FOLDER / "schemas.json"
 LOG = "0123456789abcdef" * 2
+FORMER = work.ReferenceCount(kind="user", why="no_account", count=3)
+LINKED: dict[str, Any] = {"rewritten": 2, "references": (FORMER,), "waits": ("8", "9")}
 BEGAN = 1_795_000_000_000_000  # µs since 1970
 # No secret: golden logs are signed by everybody's key, so that reading them needs no other.
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -57,7 +59,9 @@ def story() -> list[Event]:
             chunk=id_of("c0"),
             epoch=1,
             entities=(),
-            inventory=chunk.InventoryResult(counts=counts(space=1, page=2), digest="1" * 64),
+            inventory=chunk.InventoryResult(
+                counts=counts(space=1, page=2), digest="1" * 64, left=(chunk.LeftCount(kind="trash", count=2),)
+            ),
         ),
         task.InventoryTaken(chunk=id_of("c0"), epoch=1, counts=counts(space=1, page=2), digest="1" * 64, **chosen),
         plan.PlanPaused(plan=second),
@@ -68,6 +72,9 @@ def story() -> list[Event]:
         claimed("c1", space),
         plan.PlanStopRequested(plan=second),
         finished("c1", ended("space", "1", target="9002")),
+        phase(space, Phase.BODY, "c2").model_copy(update={"plan": second}),
+        claimed("c2", space),
+        finished("c2", ended("body", "7").model_copy(update=LINKED)),
         task.TaskEnded(
             remainder=counts(page=2), remainder_reason=Reason.PLAN_STOPPED, stopped=True, **chosen, **ending
         ),

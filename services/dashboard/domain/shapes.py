@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.events.catalog.plan import MoveOptions
 from shared.events.reasons import Reason
 from shared.events.types import Id
 
@@ -78,6 +79,7 @@ class PlanIn(Input):
     access_group: str | None = Field(
         default=None, min_length=1, max_length=255, description="The site's group that gives access, if it has several."
     )
+    options: MoveOptions = MoveOptions()
 
 
 class RunIn(Input):

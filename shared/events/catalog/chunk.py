@@ -41,11 +41,35 @@ class ChunkReleased(ChunkEvent):
     entities: tuple[Entity, ...]
 
 
+LeftKind = Literal[
+    "template",
+    "draft",
+    "trash",
+    "like",
+    "favourite",
+    "personal_label",
+    "app_content",
+    "look",
+    "calendar",
+    "blueprint",
+    "task_report",
+    "version",
+]
+
+
+class LeftCount(Part):
+    """What a space holds at the source and no plan moves: so many of a kind."""
+
+    kind: LeftKind
+    count: Count
+
+
 class InventoryResult(Part):
-    """What an inventory chunk wrote to the inventory under its epoch."""
+    """What an inventory chunk wrote to the inventory under its epoch; ``left``: what the space holds besides."""
 
     counts: tuple[KindCount, ...]
     digest: Digest
+    left: tuple[LeftCount, ...] | None = None
 
 
 class Difference(Part):
@@ -53,7 +77,7 @@ class Difference(Part):
 
     kind: Kind
     id: EntityId
-    what: Literal["missing", "title", "size", "parent"]
+    what: Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable"]
 
 
 class ChunkEnded(ChunkEvent):

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from shared.events.catalog.work import ReasonCount, Tally
-from shared.events.contract import Event
+from shared.events.contract import Event, Part
 from shared.events.reasons import Reason
 from shared.events.types import Count, Digest, EntityId, Id
 
@@ -11,6 +11,22 @@ from shared.events.types import Count, Digest, EntityId, Id
 class PlanEvent(Event, abstract=True):
     CATEGORY: ClassVar[str] = "plan"
     plan: Id
+
+
+class MoveOptions(Part):
+    """How content moves, where there is a choice.
+
+    ``versions``: so many earlier versions of each page and blog post are replayed, each by the migrator and now.
+    ``attachment_versions``: all versions of files, not the last one only. ``provenance``: author, editors and dates are kept
+    as a property of the content; ``line``: besides as a line on the page. ``former_names``: "Former user" is followed by the
+    name that the person had. ``personal_spaces``: move as ordinary spaces under a new key, or are left out.
+    """
+
+    versions: Count = 0
+    attachment_versions: bool = False
+    provenance: Literal["property", "line", "none"] = "property"
+    former_names: bool = False
+    personal_spaces: Literal["move", "leave_out"] = "move"
 
 
 class PlanSaved(PlanEvent):
@@ -27,6 +43,7 @@ class PlanSaved(PlanEvent):
     digest: Digest
     predecessor: Id | None = None
     map: Id | None = None  # of groups and users
+    options: MoveOptions = MoveOptions()
 
 
 class PlanStarted(PlanEvent):

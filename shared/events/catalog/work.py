@@ -1,6 +1,7 @@
 """Values that the events of tasks and chunks share: kinds of entities, phases, outcomes."""
 
 from enum import StrEnum
+from typing import Literal
 
 from shared.events.contract import Part
 from shared.events.reasons import Reason
@@ -19,10 +20,16 @@ class Kind(StrEnum):
     ATTACHMENT = "attachment"
     BODY = "body"  # second pass over the body of a page or blog post: links and mentions
     COMMENT = "comment"
-    LABEL = "label"  # all labels of a page or blog post
+    LINK = "link"  # a body that an earlier plan moved and that links to what this space brings
+    VERSION = "version"  # the earlier versions of a page or blog post that the plan replays, all together
+    OWNER = "owner"  # the owner of a page
+    LABEL = "label"  # all labels of a page or blog post, or of the space
+    PROPERTY = "property"  # all content properties of a page or blog post
+    PROVENANCE = "provenance"  # who made and changed it, and when: of a page, blog post, comment or attachment
     RESTRICTION = "restriction"  # all restrictions of a page
     ORDER = "order"  # the order of a page's children; the entity is the parent page, or the space
     PERMISSION = "permission"  # one space permission
+    WATCH = "watch"  # all who watch a page or blog post, or the space
 
 
 class TaskKind(StrEnum):
@@ -42,14 +49,20 @@ class Phase(StrEnum):
     SPACE = "space"
     PAGE = "page"  # one phase for each depth of the tree
     BLOGPOST = "blogpost"
+    VERSION = "version"
     ATTACHMENT = "attachment"
     BODY = "body"
+    LINK = "link"
+    OWNER = "owner"  # the last write of a page's body: comments on its text come after it
     COMMENT = "comment"  # one phase for each depth: replies come after what they answer
     LABEL = "label"
+    PROPERTY = "property"
+    PROVENANCE = "provenance"
     ORDER = "order"
     RESTRICTION = "restriction"
     VERIFICATION = "verification"
     OPENING = "opening"  # depth 0: who may view, which Cloud wants first; depth 1: everything else
+    WATCH = "watch"  # last: who watches is told of every change
 
 
 PHASES: dict[TaskKind, tuple[Phase, ...]] = {
@@ -60,14 +73,20 @@ PHASES: dict[TaskKind, tuple[Phase, ...]] = {
         Phase.SPACE,
         Phase.PAGE,
         Phase.BLOGPOST,
+        Phase.VERSION,
         Phase.ATTACHMENT,
         Phase.BODY,
+        Phase.LINK,
+        Phase.OWNER,
         Phase.COMMENT,
         Phase.LABEL,
+        Phase.PROPERTY,
+        Phase.PROVENANCE,
         Phase.ORDER,
         Phase.RESTRICTION,
         Phase.VERIFICATION,
         Phase.OPENING,
+        Phase.WATCH,
     ),
 }
 
@@ -79,13 +98,19 @@ ACCOUNTS: dict[Phase, Kind] = {
     Phase.SPACE: Kind.SPACE,
     Phase.PAGE: Kind.PAGE,
     Phase.BLOGPOST: Kind.BLOGPOST,
+    Phase.VERSION: Kind.VERSION,
     Phase.ATTACHMENT: Kind.ATTACHMENT,
     Phase.BODY: Kind.BODY,
+    Phase.LINK: Kind.LINK,
+    Phase.OWNER: Kind.OWNER,
     Phase.COMMENT: Kind.COMMENT,
     Phase.LABEL: Kind.LABEL,
+    Phase.PROPERTY: Kind.PROPERTY,
+    Phase.PROVENANCE: Kind.PROVENANCE,
     Phase.ORDER: Kind.ORDER,
     Phase.RESTRICTION: Kind.RESTRICTION,
     Phase.OPENING: Kind.PERMISSION,
+    Phase.WATCH: Kind.WATCH,
 }
 
 # Phases with one sub-phase for each depth.
@@ -118,6 +143,20 @@ class AccessRule(StrEnum):
     DISABLED_WITH_ALONG = "disabled_with_along"
 
 
+class ReferenceCount(Part):
+    """References of a body that stay as they are, or became plain words. ``kind``: what they name.
+
+    ``why``: ``not_in_source`` nothing of that name or id is there, so the link was broken before; ``not_moved`` it is
+    there but not on the site: a later plan that moves it mends the link; ``no_account`` a person without an account on the
+    site, written as "Former user"; ``no_counterpart`` Cloud has nothing that could be named (shortcuts, pages of the
+    administration); ``moved_without`` its file or version did not move.
+    """
+
+    kind: Literal["page", "blogpost", "content", "attachment", "space", "user", "shortcut", "url"]
+    why: Literal["not_in_source", "not_moved", "no_account", "no_counterpart", "moved_without"]
+    count: Count
+
+
 class Entity(Part):
     """The one outcome of one entity. A migrated entity may carry a reason too: it moved with that defect."""
 
@@ -133,6 +172,11 @@ class Entity(Part):
     rule: AccessRule | None = None  # of a user
     merged: bool | None = None  # a group that the site had before
     pending: bool | None = None  # the body still holds references that only the second pass can resolve
+    rewritten: Count | None = None  # references of the body that were changed
+    references: tuple[ReferenceCount, ...] | None = None  # and those that were not resolved
+    waits: tuple[EntityId, ...] | None = (
+        None  # content of the source that the body links to and that is not on the site
+    )
 
 
 class KindCount(Part):

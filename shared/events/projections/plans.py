@@ -12,11 +12,23 @@ from shared.events.projections.base import Connection, moment
 
 
 class Plans:
-    """Tables ``plan``, ``plan_space``, ``task``, ``chunk``, ``task_kind``, ``reason``, ``remainder``."""
+    """States and sums; what did not simply move (``reason``, ``remainder``); references of bodies, differences that
+    verification found, and what is left behind at the source."""
 
     name: ClassVar[str] = "plans"
     schema: ClassVar[str] = "read"
-    tables: ClassVar[tuple[str, ...]] = ("plan", "plan_space", "task", "chunk", "task_kind", "reason", "remainder")
+    tables: ClassVar[tuple[str, ...]] = (
+        "plan",
+        "plan_space",
+        "task",
+        "chunk",
+        "task_kind",
+        "reason",
+        "remainder",
+        "reference",
+        "difference",
+        "left_behind",
+    )
 
     async def apply(self, connection: Connection, rows: Sequence[Recorded], schema: str) -> None:
         for row in rows:
@@ -200,7 +212,41 @@ async def _chunk(connection: Connection, schema: str, row: Recorded, event: chun
             await _chunk_state(connection, schema, event.chunk, "planned", None)
         case chunk.ChunkEnded():
             await _outcomes(connection, schema, row, event.chunk, event.entities)
+            await _found(connection, schema, row, event)
             await _chunk_state(connection, schema, event.chunk, "ended", None)
+
+
+async def _found(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEnded) -> None:
+    """What verification found, and what the inventory counted besides."""
+    found: list[tuple[str, str, str]] = [(each.kind.value, each.id, each.what) for each in event.differences]
+    found += [("content", id, "stray") for id in event.strays]
+    await connection.executemany(
+        f"INSERT INTO {schema}.difference SELECT c.task, $2, $3, $4, $5 FROM {schema}.chunk c WHERE c.chunk = $1"
+        " ON CONFLICT DO NOTHING",
+        [(event.chunk, *each, row.position) for each in found],
+    )
+    left = event.inventory.left if event.inventory is not None else None
+    await connection.executemany(
+        f"INSERT INTO {schema}.left_behind SELECT c.task, $2, $3, $4 FROM {schema}.chunk c WHERE c.chunk = $1"
+        " ON CONFLICT (task, kind) DO UPDATE SET count = excluded.count, position = excluded.position",
+        [(event.chunk, each.kind, each.count, row.position) for each in left or ()],
+    )
+
+
+async def _references(
+    connection: Connection, schema: str, row: Recorded, chunk_id: str, entities: Sequence[Entity]
+) -> None:
+    told: list[tuple[str, str, str, str, int]] = [
+        (entity.kind.value, entity.id, each.kind, each.why, each.count)
+        for entity in entities
+        for each in entity.references or ()
+    ]
+    told += [(e.kind.value, e.id, "any", "rewritten", e.rewritten) for e in entities if e.rewritten]
+    await connection.executemany(
+        f"INSERT INTO {schema}.reference SELECT c.task, $2, $3, $4, $5, $6, $7 FROM {schema}.chunk c WHERE c.chunk = $1"
+        " ON CONFLICT DO NOTHING",
+        [(chunk_id, *each, row.position) for each in told],
+    )
 
 
 async def _chunk_state(connection: Connection, schema: str, chunk_id: str, state: str, attempt: int | None) -> None:
@@ -232,6 +278,7 @@ async def _outcomes(
             for outcome in (Outcome.MIGRATED, Outcome.SKIPPED, Outcome.FAILED)
         ),
     )
+    await _references(connection, schema, row, chunk_id, entities)
     told = [entity for entity in entities if entity.reason is not None]
     if told:
         await connection.execute(

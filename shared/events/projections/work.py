@@ -29,7 +29,7 @@ from shared.events.catalog.plan import (
 )
 from shared.events.catalog.target import SiteRegistered
 from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
-from shared.events.catalog.work import Entity, Phase
+from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.contract import BadEvent, Event, Recorded, UnknownEvent
 from shared.events.database import AWAY
 from shared.events.store import COLUMNS, recorded
@@ -42,7 +42,17 @@ class WorkProjection:
 
     name: ClassVar[str] = "work"
     schema: ClassVar[str] = "work"
-    tables: ClassVar[tuple[str, ...]] = ("plan", "analysis", "site", "poison", "task", "chunk", "outcome", "id_map")
+    tables: ClassVar[tuple[str, ...]] = (
+        "plan",
+        "analysis",
+        "site",
+        "poison",
+        "task",
+        "chunk",
+        "outcome",
+        "id_map",
+        "open_link",
+    )
 
     async def apply(self, connection: Any, rows: Sequence[Recorded], schema: str) -> None:
         poisoned = await _poisoned(connection, schema)
@@ -338,6 +348,30 @@ async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: 
             " ON CONFLICT (site, source, kind, id) DO UPDATE SET target = excluded.target, task = excluded.task",
             mapped,
         )
+    await _open_links(c, s, home, entities)
+
+
+async def _open_links(c: Connection, s: str, home: asyncpg.Record, entities: Sequence[Entity]) -> None:
+    """A body links to what it said last: what it waited for before is not asked any more."""
+    told = [(e, kind) for e in entities if (kind := _LINKING.get(e.kind)) and e.outcome is Outcome.MIGRATED]
+    told = [(e, kind) for e, kind in told if e.waits is not None or e.rewritten is not None]
+    if not told:
+        return
+    of = (home["site"], home["source"])
+    await c.executemany(
+        f"DELETE FROM {s}.open_link WHERE site = $1 AND source = $2 AND id = $3 AND (kind = 'comment') = $4",
+        [(*of, e.id, kind == "comment") for e, kind in told],
+    )
+    await c.executemany(
+        f"INSERT INTO {s}.open_link (site, source, target, kind, id, task) VALUES ($1, $2, $3, $4, $5, $6)"
+        " ON CONFLICT DO NOTHING",
+        [(*of, target, kind, e.id, home["task"]) for e, kind in told for target in e.waits or ()],
+    )
+
+
+# Whose outcome tells what a body links to. Ids are one number space at the source: which of page and blog post it is the id
+# map tells.
+_LINKING = {Kind.BODY: "body", Kind.LINK: "body", Kind.COMMENT: "comment"}
 
 
 __all__ = ["UnknownEvent", "WorkProjection"]
