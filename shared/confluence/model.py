@@ -54,6 +54,7 @@ class Space:
     description: str
     creator: str | None = None
     created_at: datetime | None = None
+    labels: tuple[str, ...] = ()
 
 
 ItemKind = Literal["page", "blogpost", "comment", "attachment"]
@@ -66,7 +67,9 @@ class Item:
     ``parent``: of a page its parent page, of a reply the comment it answers; None at the top or where the parent is not
     live in this space (``dangling`` is then true). ``container``: of a comment or attachment the content it hangs on (page,
     blog post, or, for comments on files, the attachment). ``depth``: 0 at the top. ``position``: among siblings, else None.
-    ``size``: bytes of an attachment; ``has_file``: whether the source holds them. ``labels``, ``restrictions``: how many.
+    ``size``: bytes of an attachment; ``has_file``: whether the source holds them.
+    ``labels``, ``restrictions``, ``properties``, ``watchers``: how
+    many. ``history``: so many earlier versions of a page or blog post the source tells.
     """
 
     kind: ItemKind
@@ -80,6 +83,9 @@ class Item:
     has_file: bool = True
     labels: int = 0
     restrictions: int = 0
+    properties: int = 0
+    watchers: int = 0
+    history: int = 0
     dangling: bool = False
     homepage: bool = False
 
@@ -118,6 +124,29 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """An earlier version of a page or blog post, with the body it had. ``message``: what the editor said about it."""
+
+    number: int
+    body: str
+    format: Literal["storage", "wiki"]
+    editor: str | None
+    edited_at: datetime | None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileVersion:
+    """One version of an attachment that the source holds the bytes of; the current one is the last."""
+
+    number: int
+    size: int | None
+    comment: str | None
+    editor: str | None
+    edited_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Comment:
     """``location``: "inline" comments carry the selected text and the marker's ref in the page's body."""
 
@@ -133,6 +162,8 @@ class Comment:
     resolved: bool = False
     selection: str | None = None
     marker: str | None = None
+    modifier: str | None = None
+    modified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +180,8 @@ class Attachment:
     creator: str | None
     created_at: datetime | None
     labels: tuple[str, ...] = ()
+    modifier: str | None = None
+    modified_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

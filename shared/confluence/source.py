@@ -7,17 +7,19 @@ source does not change. Adapters: ``shared.confluence.rest`` and, for exports, `
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import date
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from shared.confluence.model import (
     Attachment,
     Comment,
     Content,
+    FileVersion,
     Group,
     Item,
     Permission,
     Person,
     ReaderNote,
+    Revision,
     SourceInfo,
     Space,
 )
@@ -102,8 +104,29 @@ class Source(Protocol):
 
     async def attachment(self, id: str) -> Attachment: ...
 
-    def open_attachment(self, id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The bytes of the current version, in chunks of at most 1 MiB. Raises FileMissing on entering."""
+    def open_attachment(self, id: str, version: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a version (None: the current one), in chunks of at most 1 MiB. Raises FileMissing on entering."""
+        ...
+
+    def versions(self, id: str, last: int) -> AsyncIterator[Revision]:
+        """The last so many earlier versions of a page or blog post, oldest first, without the current one."""
+        ...
+
+    async def file_versions(self, id: str) -> list[FileVersion]:
+        """The versions of an attachment whose bytes are there, oldest first, the current one last."""
+        ...
+
+    async def properties(self, id: str) -> list[tuple[str, Any]]:
+        """Content properties of a page or blog post: key and JSON value."""
+        ...
+
+    async def watchers(self, kind: Literal["content", "space"], id: str) -> list[str]:
+        """Ids of the people who watch a page, a blog post or a space."""
+        ...
+
+    async def left_behind(self, space_id: str) -> dict[str, int]:
+        """What the space holds besides and no API of the cloud takes, counted by kind (see ``LEFT_KINDS``); only what the
+        source tells."""
         ...
 
     def permissions(self, space_id: str) -> AsyncIterator[Permission]: ...

@@ -31,7 +31,7 @@ from shared.confluence.export.staging import PASSED_OVER, WANTED, Staging
 from shared.confluence.export.text import Cleaner
 
 INDEX = "index.sqlite"
-FORMAT = 1
+FORMAT = 2
 _WORKING = ".taking-"
 _TICK_SECONDS = 0.2
 _CACHE_KIB = 32 * 1024

@@ -73,6 +73,10 @@ class Resolver:
             self._restrictions,
             self._permissions,
             self._space_rows,
+            self._history,
+            self._properties,
+            self._watches,
+            self._left,
             self._mentions,
             self._odd,
         ):
@@ -296,14 +300,14 @@ class Resolver:
         db.create_function("whole", 1, whole, deterministic=True)
         db.execute(
             """INSERT INTO attachment (id, space, container, filename, media_type, size, version, comment, creator, created,
-                                       modifier, path, file_size, crc, start, packed, method, mtime_ns)
+                                       modifier, modified, path, file_size, crc, start, packed, method, mtime_ns)
                SELECT t.id, t.space, t.container, coalesce(t.filename, 'attachment-' || t.id),
                       coalesce(t.media_type, (SELECT value FROM stage.property p WHERE p.content = t.id AND p.name = 'MEDIA_TYPE'),
                                media_type(t.filename)),
                       coalesce(f.size, t.size,
                                whole((SELECT value FROM stage.property p WHERE p.content = t.id AND p.name = 'FILESIZE'))),
                       coalesce(t.version, f.version, 1), t.comment, coalesce(a.person, substr(t.creator, 3)), t.created,
-                      coalesce(m.person, substr(t.modifier, 3)), f.path, f.size, f.crc, f.start, f.packed, f.method, f.mtime_ns
+                      coalesce(m.person, substr(t.modifier, 3)), t.modified, f.path, f.size, f.crc, f.start, f.packed, f.method, f.mtime_ns
                FROM stage.attachment t
                LEFT JOIN stage.file f ON f.container = t.container AND f.attachment = t.id AND f.version = coalesce(t.version,
                    (SELECT max(g.version) FROM stage.file g WHERE g.container = t.container AND g.attachment = t.id))
@@ -339,10 +343,10 @@ class Resolver:
 
         db.execute(
             f"""INSERT INTO comment (id, space, container, parent, version, depth, dangling, creator, created, modifier,
-                                     location, resolved, selection, marker)
+                                     modified, location, resolved, selection, marker)
                 SELECT c.id, c.space, c.container, c.parent, coalesce(c.version, 1), c.depth, c.dangling,
                        coalesce(a.person, substr(c.creator, 3)), c.created, coalesce(m.person, substr(c.modifier, 3)),
-                       CASE WHEN lower({prop("inline-comment")}) = 'true' THEN 'inline' ELSE 'footer' END,
+                       c.modified, CASE WHEN lower({prop("inline-comment")}) = 'true' THEN 'inline' ELSE 'footer' END,
                        coalesce(lower({prop("status")}) = 'resolved', 0), {prop("inline-original-selection")},
                        {prop("inline-marker-ref")}
                 FROM stage.comment c
@@ -381,6 +385,12 @@ class Resolver:
             """INSERT OR IGNORE INTO label SELECT g.content, b.name FROM stage.labelling g JOIN stage.label b ON b.id = g.label
                WHERE b.namespace = 'global' AND b.name IS NOT NULL
                AND (g.content IN (SELECT id FROM content) OR g.content IN (SELECT id FROM attachment))"""
+        )
+        # Those of a space hang on its description. "team" is what a space's categories are called.
+        db.execute(
+            """INSERT OR IGNORE INTO label SELECT 'space ' || d.space, b.name
+               FROM stage.labelling g JOIN stage.label b ON b.id = g.label JOIN stage.description d ON d.id = g.content
+               WHERE b.namespace IN ('global', 'team') AND b.name IS NOT NULL AND d.space IS NOT NULL"""
         )
         for table in ("content", "attachment"):
             db.execute(
@@ -463,6 +473,88 @@ class Resolver:
                 ],
             )
 
+    # What else is known of it
+
+    def _history(self) -> None:
+        """Earlier versions that are there: of content its old rows with their bodies, of attachments their files."""
+        db = self._db
+        db.execute("CREATE INDEX stage.content_original ON content (original) WHERE original IS NOT NULL")
+        db.execute("CREATE INDEX stage.attachment_original ON attachment (original) WHERE original IS NOT NULL")
+        db.execute(
+            f"""INSERT OR IGNORE INTO revision
+                SELECT c.id, h.version, coalesce(m.person, substr(h.modifier, 3)), h.modified, h.message,
+                       CASE b.type WHEN {WIKI} THEN 'wiki' ELSE 'storage' END, b.data
+                FROM content c JOIN stage.content h ON h.original = c.id AND h.status = 'current' AND h.version < c.version
+                LEFT JOIN stage.body b ON b.content = h.id LEFT JOIN stage.alias m ON m.alias = h.modifier
+                ORDER BY c.n, h.version, length(h.id) DESC, h.id DESC, b.type = {STORAGE} DESC, b.size DESC"""
+        )
+        db.execute(
+            """UPDATE content SET history = (SELECT count(*) FROM revision WHERE owner = content.id)
+               WHERE id IN (SELECT owner FROM revision)"""
+        )
+        db.execute(
+            """INSERT OR IGNORE INTO file_version
+               SELECT a.id, f.version, coalesce(h.comment, CASE WHEN f.version = a.version THEN a.comment END),
+                      CASE WHEN f.version = a.version THEN a.modifier ELSE coalesce(m.person, substr(h.modifier, 3)) END,
+                      CASE WHEN f.version = a.version THEN a.modified ELSE h.modified END,
+                      f.path, f.size, f.crc, f.start, f.packed, f.method, f.mtime_ns
+               FROM attachment a JOIN stage.file f ON f.container = a.container AND f.attachment = a.id AND f.version <= a.version
+               LEFT JOIN stage.attachment h ON h.original = a.id AND h.version = f.version
+               LEFT JOIN stage.alias m ON m.alias = h.modifier ORDER BY a.n, f.version, length(h.id) DESC, h.id DESC"""
+        )
+
+    def _properties(self) -> None:
+        """What is no JSON is no property that could be written."""
+        db = self._db
+        cursor = db.execute(
+            """SELECT p.content, p.key, b.data FROM stage.custom p JOIN content c ON c.id = p.content
+               JOIN stage.body b ON b.content = p.id WHERE p.key IS NOT NULL ORDER BY p.content, p.key, length(p.id), p.id"""
+        )
+        while rows := cursor.fetchmany(_BATCH):
+            values = [(content, key, _json(data)) for content, key, data in rows]
+            db.executemany("INSERT OR IGNORE INTO property VALUES (?, ?, ?)", [v for v in values if v[2] is not None])
+        db.execute(
+            """UPDATE content SET properties = (SELECT count(*) FROM property WHERE owner = content.id)
+               WHERE id IN (SELECT owner FROM property)"""
+        )
+
+    def _watches(self) -> None:
+        db = self._db
+        db.execute(
+            """INSERT OR IGNORE INTO watch SELECT CASE WHEN w.content IS NULL THEN 'space' ELSE 'content' END,
+                      coalesce(w.content, w.space), coalesce(a.person, substr(w.person, 3))
+               FROM stage.watch w LEFT JOIN stage.alias a ON a.alias = w.person
+               WHERE w.content IN (SELECT id FROM content)
+                  OR (w.content IS NULL AND w.space IN (SELECT id FROM stage.space))"""
+        )
+        db.execute(
+            """UPDATE content SET watchers = (SELECT count(*) FROM watch WHERE kind = 'content' AND owner = content.id)
+               WHERE id IN (SELECT owner FROM watch WHERE kind = 'content')"""
+        )
+
+    def _left(self) -> None:
+        """What no API of the cloud takes, by the space it belongs to; what names none counts where there is one space only."""
+        db = self._db
+        only = self._one("SELECT CASE count(*) WHEN 1 THEN min(id) END FROM stage.space")
+        places = (
+            "SELECT id, space FROM stage.content UNION ALL SELECT id, space FROM stage.comment "
+            "UNION ALL SELECT id, space FROM stage.attachment"
+        )
+        db.execute(
+            """INSERT INTO stage.left SELECT CASE WHEN status = 'draft' THEN 'draft' ELSE 'trash' END, NULL, space
+               FROM stage.content WHERE original IS NULL AND status IN ('draft', 'deleted', 'trashed')"""
+        )
+        db.execute(
+            """INSERT INTO stage.left SELECT 'personal_label', g.content, NULL
+               FROM stage.labelling g JOIN stage.label b ON b.id = g.label WHERE b.namespace IN ('my', 'personal')"""
+        )
+        db.execute(
+            f"""INSERT OR IGNORE INTO left_behind
+                SELECT coalesce(l.space, p.space, ?) AS place, l.kind, count(*) FROM stage.left l LEFT JOIN ({places}) p
+                ON p.id = l.content WHERE place IS NOT NULL GROUP BY 1, 2""",
+            (only,),
+        )
+
     def _mentions(self) -> None:
         """Who live content names. Only people the export knows: a key or name that leads to nobody is no person."""
         db = self._db
@@ -479,6 +571,10 @@ class Resolver:
         db.execute(
             """INSERT OR IGNORE INTO person_ref SELECT DISTINCT s.space, p.id FROM permission s JOIN person p ON p.id = s.subject
                WHERE s.subject_kind = 'person'"""
+        )
+        db.execute(
+            """INSERT OR IGNORE INTO person_ref SELECT DISTINCT coalesce(c.space, w.owner), p.id
+               FROM watch w LEFT JOIN content c ON w.kind = 'content' AND c.id = w.owner JOIN person p ON p.id = w.person"""
         )
         unknown: dict[str, None] = {}
         for table in ("content", "comment"):
@@ -544,6 +640,13 @@ def _mentioned(text: str, format: str) -> set[str]:
         if value:
             found.add({"userkey": key_alias, "username": name_alias, "account-id": "a:".__add__}[kind](value))
     return found
+
+
+def _json(data: bytes | None) -> str | None:
+    try:
+        return json.dumps(json.loads(zlib.decompress(data).decode())) if data else None
+    except ValueError:
+        return None
 
 
 def _media_type(filename: str | None) -> str:

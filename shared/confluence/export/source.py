@@ -22,12 +22,14 @@ from shared.confluence.model import (
     Attachment,
     Comment,
     Content,
+    FileVersion,
     Group,
     Item,
     Permission,
     Person,
     ReaderNote,
     Restriction,
+    Revision,
     SourceInfo,
     Space,
 )
@@ -165,30 +167,44 @@ class ExportSource:
 
     async def spaces(self) -> AsyncIterator[Space]:
         async for row in self._stream(f"SELECT {_SPACE} FROM space ORDER BY lower_key, id"):
-            yield self._space(row)
+            yield await self._space(row)
 
     async def space(self, id: str) -> Space:
         row = await self._row(f"SELECT {_SPACE} FROM space WHERE id = ?", id)
         if row is None:
             raise NotInSource(f"There is no space {id} in the export.")
-        return self._space(row)
+        return await self._space(row)
 
     async def space_by_key(self, key: str) -> Space | None:
         row = await self._row(f"SELECT {_SPACE} FROM space WHERE lower_key = ? ORDER BY id LIMIT 1", key.lower())
-        return self._space(row) if row else None
+        return await self._space(row) if row else None
 
-    def _space(self, row: Row) -> Space:
+    async def _space(self, row: Row) -> Space:
         id, key, name, type, status, homepage, description, creator, created = row
-        return Space(id, key, name, type, status, homepage, description, creator, self._when(created))
+        labels = await self._labels(f"space {id}")
+        return Space(id, key, name, type, status, homepage, description, creator, self._when(created), labels)
 
     async def items(self, space_id: str) -> AsyncIterator[Item]:
         homepage = (await self.space(space_id)).homepage_id
         async for row in self._stream(
-            """SELECT kind, id, version, parent, depth, position, labels, restrictions, dangling FROM content
-               WHERE space = ? ORDER BY n""",
+            """SELECT kind, id, version, parent, depth, position, labels, restrictions, dangling, properties, watchers, history
+               FROM content WHERE space = ? ORDER BY n""",
             space_id,
         ):
-            kind, id, version, parent, depth, position, labels, restrictions, dangling = row
+            (
+                kind,
+                id,
+                version,
+                parent,
+                depth,
+                position,
+                labels,
+                restrictions,
+                dangling,
+                properties,
+                watchers,
+                history,
+            ) = row
             yield Item(
                 kind,
                 id,
@@ -198,6 +214,9 @@ class ExportSource:
                 position=position,
                 labels=labels,
                 restrictions=restrictions,
+                properties=properties,
+                watchers=watchers,
+                history=history,
                 dangling=bool(dangling),
                 homepage=id == homepage,
             )
@@ -258,13 +277,13 @@ class ExportSource:
     async def comment(self, id: str) -> Comment:
         row = await self._row(
             """SELECT c.container, c.parent, b.data, b.format, c.version, c.creator, c.created, c.location, c.resolved,
-                      c.selection, c.marker
+                      c.selection, c.marker, c.modifier, c.modified
                FROM comment c LEFT JOIN body b ON b.owner = c.id WHERE c.id = ?""",
             id,
         )
         if row is None:
             raise NotInSource(f"There is no live comment {id} in the export.")
-        container, parent, data, format, version, creator, created, location, resolved, selection, marker = row
+        container, parent, data, format, version, creator, created, location, resolved, selection, marker = row[:11]
         return Comment(
             id,
             container,
@@ -278,16 +297,19 @@ class ExportSource:
             bool(resolved),
             selection,
             marker,
+            row[11],
+            self._when(row[12]),
         )
 
     async def attachment(self, id: str) -> Attachment:
         row = await self._row(
-            """SELECT container, filename, media_type, size, version, comment, creator, created FROM attachment WHERE id = ?""",
+            """SELECT container, filename, media_type, size, version, comment, creator, created, modifier, modified
+               FROM attachment WHERE id = ?""",
             id,
         )
         if row is None:
             raise NotInSource(f"There is no live attachment {id} in the export.")
-        container, filename, media_type, size, version, comment, creator, created = row
+        container, filename, media_type, size, version, comment, creator, created, modifier, modified = row
         return Attachment(
             id,
             container,
@@ -299,18 +321,49 @@ class ExportSource:
             creator,
             self._when(created),
             await self._labels(id),
+            modifier,
+            self._when(modified),
         )
 
-    def open_attachment(self, id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._open_attachment(id)
+    async def versions(self, id: str, last: int) -> AsyncIterator[Revision]:
+        async for number, body, format, editor, edited, message in self._stream(
+            """SELECT number, data, format, editor, edited, message FROM (
+                   SELECT * FROM revision WHERE owner = ? ORDER BY number DESC LIMIT ?) ORDER BY number""",
+            id,
+            last,
+        ):
+            yield Revision(number, _body(body), format, editor, self._when(edited), message)
+
+    async def file_versions(self, id: str) -> list[FileVersion]:
+        rows = await self._rows(
+            "SELECT number, file_size, comment, editor, edited FROM file_version WHERE owner = ? ORDER BY number", id
+        )
+        return [FileVersion(n, size, comment, editor, self._when(edited)) for n, size, comment, editor, edited in rows]
+
+    async def properties(self, id: str) -> list[tuple[str, Any]]:
+        rows = await self._rows("SELECT key, value FROM property WHERE owner = ? ORDER BY key", id)
+        return [(key, json.loads(value)) for key, value in rows]
+
+    async def watchers(self, kind: Literal["content", "space"], id: str) -> list[str]:
+        rows = await self._rows("SELECT person FROM watch WHERE kind = ? AND owner = ? ORDER BY person", kind, id)
+        return [person for (person,) in rows]
+
+    async def left_behind(self, space_id: str) -> dict[str, int]:
+        rows = await self._rows("SELECT kind, count FROM left_behind WHERE space = ? ORDER BY kind", space_id)
+        return dict(rows)
+
+    def open_attachment(self, id: str, version: int | None = None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._open_attachment(id, version)
 
     @asynccontextmanager
-    async def _open_attachment(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        row = await self._row(
-            "SELECT path, file_size, crc, start, packed, method, mtime_ns FROM attachment WHERE id = ?", id
-        )
+    async def _open_attachment(self, id: str, version: int | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        place = "path, file_size, crc, start, packed, method, mtime_ns"
+        if version is None:
+            row = await self._row(f"SELECT {place} FROM attachment WHERE id = ?", id)
+        else:
+            row = await self._row(f"SELECT {place} FROM file_version WHERE owner = ? AND number = ?", id, version)
         if row is None:
-            raise NotInSource(f"There is no live attachment {id} in the export.")
+            raise NotInSource(f"There is no live attachment {id} in the export, or not this version of it.")
         if row[0] is None:
             raise FileMissing(_MISSING.format(id=id))
         member = _Member(*row)

@@ -17,7 +17,9 @@ from shared.confluence.export.text import clean
 _AUTHORS = "creator creatorName lastModifier lastModifierName creationDate lastModificationDate"
 _LIFE = f"version contentStatus originalVersion originalVersionId {_AUTHORS}"
 _OWNED = "bodyContents contentProperties labellings contentPermissionSets comments attachments"
-_CONTENT = f"title space parent position {_LIFE} {_OWNED}"
+_CONTENT = f"title space parent position versionComment {_LIFE} {_OWNED}"
+#: The app under whose name Confluence keeps the JSON properties of content.
+_PROPERTY_STORE = "confluence-content-property-storage"
 
 WANTED = Wanted(
     {
@@ -30,8 +32,13 @@ WANTED = Wanted(
             "Comment": f"owner containerContent content parent {_LIFE} bodyContents contentProperties",
             "Attachment": "fileName title contentType fileSize comment versionComment attachmentVersion content containerContent "
             f"contentProperties labellings {_LIFE}",
-            "CustomContentEntityObject": "",
-            "Draft": "",
+            "CustomContentEntityObject": "pluginModuleKey title content containerContent space version contentStatus "
+            "originalVersion originalVersionId bodyContents",
+            "Draft": "spaceKey draftSpaceKey",
+            "Notification": "page content space receiver userName type",
+            "LikeEntity": "content",
+            "PageTemplate": "space",
+            "User2ContentRelationEntity": "targetContent relationName",
             "BodyContent": "body bodyType content",
             "ContentProperty": "name stringValue longValue content",
             "Label": "name namespace",
@@ -66,16 +73,12 @@ PASSED_OVER = frozenset(
         "InternalGroupAttribute",
         "InternalUserAttribute",
         "InternalUserCredentialRecord",
-        "LikeEntity",
-        "Notification",
         "OutgoingLink",
-        "PageTemplate",
         "PersonalInformation",
         "ReferralLink",
         "SchedulerClusteredJob",
         "SchedulerRunDetails",
         "TrackbackLink",
-        "User2ContentRelationEntity",
         "UserLoginInfo",
         "UserInfo",
         "VCard",
@@ -122,8 +125,12 @@ class Staging:
             "BlogPost": self._content,
             "Comment": self._comment,
             "Attachment": self._attachment,
-            "CustomContentEntityObject": self._elsewhere,
-            "Draft": self._elsewhere,
+            "CustomContentEntityObject": self._custom,
+            "Draft": self._draft,
+            "Notification": self._notification,
+            "LikeEntity": self._like,
+            "PageTemplate": self._template,
+            "User2ContentRelationEntity": self._relation,
             "BodyContent": self._body,
             "ContentProperty": self._property,
             "Label": self._label,
@@ -234,20 +241,32 @@ class Staging:
             created,
             modifier,
             modified,
+            record.text("versionComment"),
         )
         self._links(record)
 
     def _comment(self, record: Record) -> None:
         version, status, original = self._life(record)
-        creator, created, modifier, _ = self._authors(record)
+        creator, created, modifier, modified = self._authors(record)
         container = record.ref("containerContent", "owner", "content")
-        row = (record.id, container, record.ref("parent"), version, status, original, creator, created, modifier)
+        row = (
+            record.id,
+            container,
+            record.ref("parent"),
+            version,
+            status,
+            original,
+            creator,
+            created,
+            modifier,
+            modified,
+        )
         self._add("comment", *row)
         self._links(record)
 
     def _attachment(self, record: Record) -> None:
         version, status, original = self._life(record)
-        creator, created, modifier, _ = self._authors(record)
+        creator, created, modifier, modified = self._authors(record)
         self._add(
             "attachment",
             record.id,
@@ -262,11 +281,44 @@ class Staging:
             creator,
             created,
             modifier,
+            modified,
         )
         self._links(record)
 
-    def _elsewhere(self, record: Record) -> None:
+    def _custom(self, record: Record) -> None:
+        """Content of apps. One of them is Confluence's own store of content properties: the key is the title."""
         self._add("elsewhere", record.id)
+        _, status, original = self._life(record)
+        if status == "current" and original is None:
+            container, module = record.ref("containerContent", "content"), record.text("pluginModuleKey") or ""
+            if _PROPERTY_STORE in module:
+                self._add("custom", record.id, container, record.text("title"))
+            else:
+                self._add("left", "app_content", container, record.ref("space"))
+        self._links(record)
+
+    def _draft(self, record: Record) -> None:
+        self._add("elsewhere", record.id)
+        self._add("left", "draft", None, None)
+
+    def _notification(self, record: Record) -> None:
+        person = self._person(record, "receiver", "userName")
+        place, space = record.ref("content", "page"), record.ref("space")
+        # One that names a type watches the blog of a space only; Cloud has no such watch.
+        if person is not None and (place is not None or record.text("type") is None):
+            self._add("watch", place, space if place is None else None, person)
+
+    def _like(self, record: Record) -> None:
+        self._add("left", "like", record.ref("content"), None)
+
+    def _template(self, record: Record) -> None:
+        self._add("elsewhere", record.id)
+        if (space := record.ref("space")) is not None:
+            self._add("left", "template", None, space)
+
+    def _relation(self, record: Record) -> None:
+        if (record.text("relationName") or "").lower().startswith("favo"):
+            self._add("left", "favourite", record.ref("targetContent"), None)
 
     def _body(self, record: Record) -> None:
         kind = record.number("bodyType")
@@ -381,13 +433,17 @@ class Staging:
         return True
 
 
-_MAY_REPEAT = frozenset({"named", "link", "membership", "elsewhere", "file"})
+_MAY_REPEAT = frozenset({"named", "link", "membership", "elsewhere", "file", "left", "watch"})
 _COLUMNS = {
     "space": "id, key, name, type, status, homepage, description, creator, created",
     "description": "id, space",
-    "content": "id, kind, space, title, version, status, original, parent, position, creator, created, modifier, modified",
-    "comment": "id, container, parent, version, status, original, creator, created, modifier",
-    "attachment": "id, container, filename, media_type, size, version, status, original, comment, creator, created, modifier",
+    "content": "id, kind, space, title, version, status, original, parent, position, creator, created, modifier, modified, message",
+    "comment": "id, container, parent, version, status, original, creator, created, modifier, modified",
+    "attachment": "id, container, filename, media_type, size, version, status, original, comment, creator, created, modifier, "
+    "modified",
+    "custom": "id, content, key",
+    "left": "kind, content, space",
+    "watch": "content, space, person",
     "elsewhere": "id",
     "body": "id, content, type, data, size",
     "property": "id, content, name, value",

@@ -5,13 +5,16 @@ CREATE TABLE stage.space (id TEXT PRIMARY KEY, key TEXT, name TEXT, type TEXT, s
 CREATE TABLE stage.description (id TEXT PRIMARY KEY, space TEXT) WITHOUT ROWID;
 CREATE TABLE stage.content (id TEXT PRIMARY KEY, kind TEXT, space TEXT, title TEXT, version INTEGER, status TEXT, original TEXT,
                             parent TEXT, position INTEGER, creator TEXT, created TEXT, modifier TEXT, modified TEXT,
-                            live INTEGER, depth INTEGER, dangling INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+                            message TEXT, live INTEGER, depth INTEGER, dangling INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE stage.comment (id TEXT PRIMARY KEY, container TEXT, parent TEXT, version INTEGER, status TEXT, original TEXT,
-                            creator TEXT, created TEXT, modifier TEXT,
+                            creator TEXT, created TEXT, modifier TEXT, modified TEXT,
                             live INTEGER, space TEXT, depth INTEGER, dangling INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE stage.attachment (id TEXT PRIMARY KEY, container TEXT, filename TEXT, media_type TEXT, size INTEGER,
                                version INTEGER, status TEXT, original TEXT, comment TEXT, creator TEXT, created TEXT,
-                               modifier TEXT, live INTEGER, space TEXT) WITHOUT ROWID;
+                               modifier TEXT, modified TEXT, live INTEGER, space TEXT) WITHOUT ROWID;
+CREATE TABLE stage.custom (id TEXT PRIMARY KEY, content TEXT, key TEXT) WITHOUT ROWID;
+CREATE TABLE stage.left (kind TEXT, content TEXT, space TEXT);
+CREATE TABLE stage.watch (content TEXT, space TEXT, person TEXT);
 CREATE TABLE stage.elsewhere (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE stage.body (id TEXT PRIMARY KEY, content TEXT, type INTEGER, data BLOB, size INTEGER);
 CREATE TABLE stage.property (id TEXT PRIMARY KEY, content TEXT, name TEXT, value TEXT) WITHOUT ROWID;

@@ -17,6 +17,7 @@ PAGE = 200
 
 #: From which version on.
 SCAN, USER_LIST, REST_PERMISSIONS, NESTED_GROUPS, SPACE_CREATOR = (7, 18), (8, 4), (9, 1), (10, 0), (10, 0)
+WATCHERS = (10, 0)
 #: The first version without JSON-RPC.
 RPC_GONE = (9, 0)
 

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, Literal
 
-from shared.confluence.model import Attachment, Comment, Content, Item, Person, Restriction, Space
+from shared.confluence.model import (
+    Attachment,
+    Comment,
+    Content,
+    FileVersion,
+    Item,
+    Person,
+    Restriction,
+    Revision,
+    Space,
+)
 
 Json = dict[str, Any]
 
@@ -83,7 +93,14 @@ def space(row: Json, status: Literal["current", "archived"]) -> Space:
         description=plain.get("value") or "",
         creator=person_id(row.get("creator")),
         created_at=moment(row.get("creationDate")),
+        labels=space_labels(row),
     )
+
+
+def space_labels(row: Json) -> tuple[str, ...]:
+    """Categories, which are labels with the prefix "team", and global ones."""
+    results = ((row.get("metadata") or {}).get("labels") or {}).get("results") or ()
+    return tuple(sorted({x["name"] for x in results if x.get("prefix") in ("team", "global")}))
 
 
 def global_labels(row: Json) -> tuple[str, ...]:
@@ -162,6 +179,31 @@ def content(row: Json, restricted: tuple[Restriction, ...] | None = None) -> Con
     )
 
 
+def revision(row: Json) -> Revision:
+    """A version that was asked for by its number, with its body."""
+    version = row.get("version") or {}
+    return Revision(
+        number=number(row),
+        body=((row.get("body") or {}).get("storage") or {}).get("value") or "",
+        format="storage",
+        editor=person_id(version.get("by")),
+        edited_at=moment(version.get("when")),
+        message=version.get("message") or None,
+    )
+
+
+def file_version(row: Json) -> FileVersion:
+    version, extensions = row.get("version") or {}, row.get("extensions") or {}
+    size = extensions.get("fileSize")
+    return FileVersion(
+        number=number(row),
+        size=int(size) if size is not None else None,
+        comment=extensions.get("comment") or version.get("message") or None,
+        editor=person_id(version.get("by")),
+        edited_at=moment(version.get("when")),
+    )
+
+
 def comment(row: Json) -> Comment:
     history, extensions = row.get("history") or {}, row.get("extensions") or {}
     inline = extensions.get("inlineProperties") or {}
@@ -178,6 +220,8 @@ def comment(row: Json) -> Comment:
         resolved=(extensions.get("resolution") or {}).get("status") == "resolved",
         selection=inline.get("originalSelection") or None,
         marker=inline.get("markerRef") or None,
+        modifier=person_id((row.get("version") or {}).get("by")),
+        modified_at=moment((row.get("version") or {}).get("when")),
     )
 
 
@@ -197,10 +241,12 @@ def attachment(row: Json) -> Attachment:
         creator=person_id(history.get("createdBy")),
         created_at=moment(history.get("createdDate")),
         labels=global_labels(row),
+        modifier=person_id((row.get("version") or {}).get("by")),
+        modified_at=moment((row.get("version") or {}).get("when")),
     )
 
 
-def page_item(row: Json, homepage_id: str | None) -> Item:
+def page_item(row: Json, homepage_id: str | None, properties: int = 0, watchers: int = 0) -> Item:
     """Of a page or blog post."""
     page = row["type"] == "page"
     return Item(
@@ -212,6 +258,9 @@ def page_item(row: Json, homepage_id: str | None) -> Item:
         position=position(row) if page else None,
         labels=len(global_labels(row)),
         restrictions=len(restrictions(row)),
+        properties=properties,
+        watchers=watchers,
+        history=number(row) - 1,
         homepage=page and str(row["id"]) == homepage_id,
     )
 

@@ -8,24 +8,26 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import date
-from typing import Literal
-from urllib.parse import quote, urlsplit
+from typing import Any, Literal
+from urllib.parse import quote, urlencode, urlsplit
 
 from shared.confluence.model import (
     Attachment,
     Comment,
     Content,
+    FileVersion,
     Group,
     Item,
     Permission,
     Person,
     ReaderNote,
+    Revision,
     SourceInfo,
     Space,
 )
 from shared.confluence.rest import shapes
-from shared.confluence.rest.client import Client, Json
-from shared.confluence.rest.instance import PAGE, SPACE_CREATOR, Instance
+from shared.confluence.rest.client import Client, Forbidden, Json
+from shared.confluence.rest.instance import PAGE, SPACE_CREATOR, WATCHERS, Instance
 from shared.confluence.rest.people import People
 from shared.confluence.rest.rights import Rights
 from shared.confluence.source import FileMissing, NotInSource
@@ -110,7 +112,7 @@ class RestSource:
             yield space
 
     async def _space_rows(self, parameters: list[tuple[str, str]]) -> AsyncGenerator[Json, None]:
-        expand = "description.plain,homepage"
+        expand = "description.plain,homepage,metadata.labels"
         if (await self._instance.about()).number >= SPACE_CREATOR:
             expand += ",creator,creationDate"
         async for row in self._client.rows("/rest/api/space", [*parameters, ("expand", expand)]):
@@ -160,9 +162,9 @@ class RestSource:
         containers: list[str] = []
         kinds: tuple[Literal["page", "blogpost"], ...] = ("page", "blogpost")
         for kind in kinds:
-            async for row in self._instance.listing(kind, space.key, ITEM):
+            async for row, properties, watchers in self._besides(self._instance.listing(kind, space.key, ITEM)):
                 id = str(row["id"])
-                yield shapes.page_item(row, space.homepage_id)
+                yield shapes.page_item(row, space.homepage_id, properties, watchers)
                 containers.append(id)
                 async for file in self._attachments(row, ATTACHMENT):
                     containers.append(str(file["id"]))
@@ -175,6 +177,22 @@ class RestSource:
             yield shapes.comment_item(comment, container)
         await self._client.confirm()
 
+    async def _besides(self, rows: AsyncIterator[Json]) -> AsyncIterator[tuple[Json, int, int]]:
+        """Each content with the numbers of its properties and watchers, which no list tells: asked for several at once."""
+        batch: list[Json] = []
+        async for row in rows:
+            batch.append(row)
+            if len(batch) == ABREAST:
+                for told in await asyncio.gather(*map(self._numbers, batch)):
+                    yield told
+                batch = []
+        for told in await asyncio.gather(*map(self._numbers, batch)):
+            yield told
+
+    async def _numbers(self, row: Json) -> tuple[Json, int, int]:
+        id = str(row["id"])
+        return row, len(await self.properties(id)), len(await self.watchers("content", id))
+
     async def related_people(self, space_id: str) -> AsyncIterator[str]:
         space = await self.space(space_id)
         seen: set[str] = set()
@@ -186,6 +204,10 @@ class RestSource:
             if permission.subject_kind == "person" and permission.subject and permission.subject not in seen:
                 seen.add(permission.subject)
                 yield permission.subject
+        for id in await self.watchers("space", space_id):
+            if id not in seen:
+                seen.add(id)
+                yield id
         await self._client.confirm()
 
     async def _named(self, key: str) -> AsyncIterator[str]:
@@ -194,6 +216,8 @@ class RestSource:
         for kind in kinds:
             async for row in self._instance.listing(kind, key, NAMED):
                 async for id in self._named_by(row):
+                    yield id
+                for id in await self.watchers("content", str(row["id"])):
                     yield id
                 containers.append(str(row["id"]))
                 async for file in self._attachments(row, ATTACHMENT):
@@ -310,12 +334,72 @@ class RestSource:
             raise NotInSource(f"{id} is no live {' or '.join(kinds)} of {self._client.base}.")
         return row
 
+    async def versions(self, id: str, last: int) -> AsyncIterator[Revision]:
+        """By their numbers, which every release answers; one that was removed is passed over."""
+        current = shapes.number(await self._one(id, ("page", "blogpost"), "version"))
+        for n in range(max(1, current - last), current):
+            row = await self._version(id, n, "body.storage,version")
+            if row is not None:
+                yield shapes.revision(row)
+
+    async def file_versions(self, id: str) -> list[FileVersion]:
+        row = await self._one(id, ("attachment",), ATTACHMENT)
+        told = [await self._version(id, n, "version") for n in range(1, shapes.number(row))]
+        return [shapes.file_version(version) for version in (*told, row) if version is not None]
+
+    async def _version(self, id: str, number: int, expand: str) -> Json | None:
+        parameters = [("status", "historical"), ("version", str(number)), ("expand", expand)]
+        try:
+            row: Json = await self._client.json(f"/rest/api/content/{quote(id, safe='')}", parameters)
+        except NotInSource:
+            await self._client.confirm()
+            return None
+        return row
+
+    async def properties(self, id: str) -> list[tuple[str, Any]]:
+        path = f"/rest/api/content/{quote(id, safe='')}/property"
+        try:
+            return [(str(r["key"]), r.get("value")) async for r in self._client.rows(path, [("limit", "100")])]
+        except NotInSource:  # removed since it was listed, or a release that has none
+            return []
+
+    async def watchers(self, kind: Literal["content", "space"], id: str) -> list[str]:
+        """From 10.0 on; older releases do not tell them by REST."""
+        if (await self._instance.about()).number < WATCHERS:
+            self._instance.note_once("watchers_not_readable")
+            return []
+        place = (
+            f"content/{quote(id, safe='')}" if kind == "content" else f"space/{quote(await self._key(id), safe='~')}"
+        )
+        try:
+            rows = self._client.rows(f"/rest/api/{place}/watchers", [("limit", str(PAGE))])
+            return [person async for row in rows if (person := shapes.person_id(row.get("watcher") or row))]
+        except (Forbidden, NotInSource):
+            self._instance.note_once("watchers_not_readable")
+            return []
+
+    async def left_behind(self, space_id: str) -> dict[str, int]:
+        """Drafts and trash; what else there is, REST does not tell."""
+        key = await self._key(space_id)
+        counts: dict[str, int] = {}
+        for name, status in (("draft", "draft"), ("trash", "trashed")):
+            for kind in ("page", "blogpost"):
+                parameters = [("spaceKey", key), ("type", kind), ("status", status), ("limit", str(PAGE))]
+                try:
+                    async for row in self._client.rows("/rest/api/content", parameters):
+                        counts[name] = counts.get(name, 0) + (row.get("status") == status)
+                except (Forbidden, NotInSource):
+                    await self._client.confirm()
+        return {kind: count for kind, count in counts.items() if count}
+
     @asynccontextmanager
-    async def open_attachment(self, id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open_attachment(self, id: str, version: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         row = await self._one(id, ("attachment",), ATTACHMENT)
         link = (row.get("_links") or {}).get("download")
         if not link:
             raise FileMissing(f"The source lists attachment {id} without an address of its bytes.")
+        if version is not None and version != shapes.number(row):
+            link = f"{link.partition('?')[0]}?{urlencode({'version': version, 'api': 'v2'})}"
         async with AsyncExitStack() as stack:
             try:
                 pieces = await stack.enter_async_context(self._client.download(link))

@@ -34,7 +34,7 @@ async def test_only_what_is_live_is_listed(dialect: Dialect, tmp_path: Path) -> 
     items = {item.id: item async for item in source.items("1")}
     assert items == {
         "10": Item("page", "10", 1, homepage=True),
-        "11": Item("page", "11", 7, parent="10", depth=1, position=3, labels=1, restrictions=2),
+        "11": Item("page", "11", 7, parent="10", depth=1, position=3, labels=1, restrictions=2, history=1),
         "20": Item("blogpost", "20", 1),
         "30": Item("comment", "30", 1, container="10"),
         "31": Item("comment", "31", 1, parent="30", container="10", depth=1),
