@@ -96,7 +96,10 @@ async def _up(supervisor: "Supervisor") -> None:
                 typer.echo(f"{service:<12} ready, process {supervisor.pid(service)}")
             if supervisor.sandbox:
                 _tell_sandbox(supervisor.sandbox)
-            typer.echo(f"\nDashboard: {supervisor.dashboard_url}")
+            address = await asyncio.to_thread(_login, supervisor)
+            typer.echo(
+                f"\nDashboard: {address}\nThis address logs one browser in, once; cloudward login prints another."
+            )
             typer.echo(f"API token: {supervisor.token_file}\nCtrl-C ends everything; the data stay.")
             await stopping
         typer.echo("\nending ...")
@@ -104,6 +107,13 @@ async def _up(supervisor: "Supervisor") -> None:
         asked.set()
         await supervisor.stop()
     typer.echo("ended")
+
+
+def _login(supervisor: "Supervisor") -> str:
+    from cli.client import Client
+
+    with Client(supervisor.dashboard_url, supervisor.token) as client:
+        return client.login()
 
 
 def _tell_sandbox(told: dict[str, Any]) -> None:

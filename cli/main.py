@@ -40,7 +40,7 @@ def _options(
 
 
 local.register(app)
-for _module in ("cli.audit", "cli.people", "cli.remote", "cli.sandbox", "cli.tryout"):
+for _module in ("cli.access", "cli.audit", "cli.people", "cli.remote", "cli.sandbox", "cli.tryout"):
     if importlib.util.find_spec(_module) is not None:
         importlib.import_module(_module).register(app)
 

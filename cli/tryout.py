@@ -184,7 +184,7 @@ class Tryout:
         async with Supervisor(data, export_roots=roots, sandbox=sandbox_config(self.going), fast=True) as house:
             urls = {instance["name"]: instance["url"] for instance in house.sandbox.get("instances", [])}
             with Client(house.dashboard_url, house.token, moved=lambda: house.dashboard_url) as client:
-                self._say(f"Watch it in a browser: {client.page}")
+                self._say(f"Watch it in a browser: {client.login()}")
                 started = time.monotonic()
                 await self._in_thread(lambda: self._steps(client, urls))
                 verdict = await _verify(house.dsn("cw_dashboard"))

@@ -11,21 +11,25 @@ from typing import Any
 
 import structlog
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.commands import NatsCommands
+from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
-from services.dashboard.domain.access import TOKEN_ACTOR, Access
+from services.dashboard.domain.access import read_mapping, read_token
 from services.dashboard.domain.problems import ProblemDocument, ProblemError
-from services.dashboard.handlers import connections, events, pages, past, plans
-from services.dashboard.handlers.context import Parts, authorized
+from services.dashboard.handlers import connections, events, pages, past, plans, signin, tokens
+from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
 from shared.events import schema
 from shared.events.database import open_pool
 from shared.events.projections.base import Pool
@@ -38,7 +42,6 @@ from shared.ops.process import Unavailable
 from shared.ops.settings import Settings
 from shared.ops.vault import VaultError, read_key
 
-API = "/api/v1"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 log = structlog.get_logger("dashboard")
@@ -58,6 +61,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDocument, "description": text}
     for status, text in (
         (401, "No valid bearer token."),
+        (403, "The token's role does not permit it."),
         (404, "There is no such thing."),
         (409, "Refused by the service that decides about it."),
         (422, "The request is not as the document says."),
@@ -95,16 +99,18 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         redoc_url=None,
     )
     app.state.parts = parts
-    api = APIRouter(prefix=API, dependencies=[Depends(authorized)], responses=_PROBLEMS)
-    for router in (connections.router, plans.router, past.router, events.router):
+    api = APIRouter(prefix=API, responses=_PROBLEMS)
+    for router in (connections.router, plans.router, past.router, events.router, tokens.router):
         api.include_router(router)
     app.include_router(api)
+    app.include_router(signin.router)
     app.include_router(pages.router)
+    needs(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(pages.SignedOut, _signed_out)
+    app.add_exception_handler(SignedOut, _signed_out)
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(SecureHeaders)
     if host in LOOPBACK:
@@ -113,8 +119,30 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     return app
 
 
+def needs(app: FastAPI) -> dict[tuple[str, str], Needs | None]:
+    """What each route (method, path) needs; None: it is open to everybody. Raises RuntimeError for a route that says
+    neither: what nobody thought of is refused to all."""
+    found: dict[tuple[str, str], Needs | None] = {}
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute):
+            continue  # the OpenAPI document and static files: nothing of anybody's
+        calls = list(_calls(route.dependant))
+        named = [call for call in calls if isinstance(call, Needs)]
+        if not named and everybody not in calls:
+            raise RuntimeError(f"{route.path} does not say who may call it: give its router Depends(Needs(…)).")
+        for method in route.methods or ():
+            found[method, route.path or ""] = named[-1] if named else None
+    return found
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _calls(dependency)
+
+
 def _describe_bearer(app: FastAPI) -> None:
-    """Adds the bearer token to the OpenAPI document; the check itself is ``context.authorized``."""
+    """Adds the bearer token to the OpenAPI document; the check itself is ``context.Needs``."""
     document = app.openapi()
     document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"bearer": []}]
@@ -153,7 +181,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _signed_out(request: Request, error: Exception) -> Response:
-    return pages.signed_out(request)
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return signin.signed_out(request.app.state.parts, path if request.method == "GET" else None, status=401)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -165,19 +194,20 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """The dashboard's process, until ``stop`` is set. Raises Unavailable if it cannot be what it is for."""
-    access, key = _access(settings), _vault_key(settings)
+    token, key, who = _token(settings), _vault_key(settings), _identity(settings)
     listener = _listen(settings)
     pool = await open_pool(settings, application="dashboard")
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_close, pool)
         async with pool.acquire() as connection:
             await schema.check(connection)
-        await _introduce(pool)
         store = await stack.enter_async_context(EventStore(pool))
+        access = Access(pool, store, token)
+        await access.introduce()
         client = await bus.connect(settings, "dashboard")
         stack.push_async_callback(client.close)
         runners = tuple(Runner(pool, store, projection) for projection in READ_PROJECTIONS)
-        parts = Parts(Reads(pool), Secrets(pool, key), NatsCommands(client), store, runners, access, stop)
+        parts = Parts(Reads(pool), Secrets(pool, key), NatsCommands(client), store, runners, access, stop, **who)
         app = create_app(parts, host=settings.http_host)
         port = int(listener.getsockname()[1])
         checks = {
@@ -215,18 +245,44 @@ async def _http_server(app: FastAPI, listener: socket.socket, stop: asyncio.Even
     await serving
 
 
-def _access(settings: Settings) -> Access:
+def _token(settings: Settings) -> str:
     if settings.token_file is None:
         raise Unavailable(
             "The API has no token: set CLOUDWARD_TOKEN_FILE to a file with at least 16 random characters."
         )
     try:
-        return Access.from_file(settings.token_file)
+        return read_token(settings.token_file)
     except (OSError, ValueError) as error:
         raise Unavailable(
             f"The API's token cannot be read from {settings.token_file} ({type(error).__name__})."
             " It must be a readable file with at least 16 characters."
         ) from error
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """What ``Parts`` has about logging in: the identity provider, the roles of its groups, our own address."""
+    if settings.http_host not in LOOPBACK and settings.public_url is None:
+        raise Unavailable(
+            f"The dashboard would listen on {settings.http_host}, where others reach it, and does not know its own address."
+            " Set CLOUDWARD_PUBLIC_URL to the address that browsers use: https, where it is not this machine's own."
+        )
+    public = (settings.public_url or "").rstrip("/") or None
+    provider = None
+    if settings.oidc_issuer is not None:
+        if settings.oidc_client_id is None:
+            raise Unavailable("CLOUDWARD_OIDC_ISSUER is set and CLOUDWARD_OIDC_CLIENT_ID is not: set both or neither.")
+        file = settings.oidc_client_secret_file
+        try:
+            secret = file.read_text(encoding="utf-8").strip() if file else None
+        except OSError as error:
+            raise Unavailable(f"The identity provider's client secret cannot be read from {file}.") from error
+        provider = Provider(settings.oidc_issuer, settings.oidc_client_id, secret, settings.oidc_groups_claim)
+    try:
+        roles = read_mapping(settings.oidc_roles)
+    except ValueError as error:
+        raise Unavailable(f"CLOUDWARD_OIDC_ROLES: {error}") from error
+    cookies = Cookies(secure=bool(public and public.startswith("https://")))
+    return {"provider": provider, "roles": roles, "public_url": public, "cookies": cookies}
 
 
 def _vault_key(settings: Settings) -> bytes | None:
@@ -266,14 +322,6 @@ def _tell(settings: Settings, port: int) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     beside.write_text(json.dumps({**told, "url": f"http://{host}:{port}"}))
     beside.replace(file)
-
-
-async def _introduce(pool: Pool) -> None:
-    await pool.execute(
-        "INSERT INTO people.actor (key, kind, name) VALUES ($1, $2, 'API token') ON CONFLICT DO NOTHING",
-        TOKEN_ACTOR.key,
-        TOKEN_ACTOR.kind,
-    )
 
 
 async def _close(pool: Pool) -> None:

@@ -24,6 +24,23 @@ class Settings(BaseSettings):
     export_roots: str = Field(default="", description="Folders under which exports may lie, separated by colons.")
     secret_key_file: Path | None = Field(default=None, description="File with the 32-byte key (hex) of the vault.")
     token_file: Path | None = Field(default=None, description="File with the bearer token that the API accepts.")
+    public_url: str | None = Field(
+        default=None,
+        description="Address at which browsers reach the dashboard. It must be set where http_host is not the loopback.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="Address of the organization's identity provider (OpenID Connect). None: one-time links.",
+    )
+    oidc_client_id: str | None = Field(default=None, description="What the identity provider knows the dashboard as.")
+    oidc_client_secret_file: Path | None = Field(
+        default=None, description="File with the client's secret; none for a public client, which has PKCE only."
+    )
+    oidc_groups_claim: str = Field(default="groups", description="Claim of the ID token that lists a person's groups.")
+    oidc_roles: str = Field(
+        default="",
+        description="Which group gives which role: group=role, separated by commas; * is everybody. The highest counts.",
+    )
     http_host: str = Field(default="127.0.0.1", description="Address the dashboard listens on.")
     http_port: int = Field(default=8080, description="Port the dashboard listens on.")
     ops_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")

@@ -20,7 +20,7 @@ from shared.events.audit import verify_log
 from shared.events.audit.export import line, note_line
 from shared.events.audit.note import Checkpoint, SigningKey
 from shared.events.audit.tree import Frontier
-from shared.events.catalog import chunk, plan, system, target, task, work
+from shared.events.catalog import access, chunk, plan, system, target, task, work
 from shared.events.catalog.analysis import AnalysisFailed, AnalysisFailure, AnalysisStarted
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
@@ -34,6 +34,7 @@ SCHEMAS = FOLDER / "schemas.json"
 LOG = "0123456789abcdef" * 2
 FORMER = work.ReferenceCount(kind="user", why="no_account", count=3)
 LINKED: dict[str, Any] = {"rewritten": 2, "references": (FORMER,), "waits": ("8", "9")}
+_STREAM_FIELD = {"access": "subject"}  # where the field that names the stream is not called like the category
 BEGAN = 1_795_000_000_000_000  # µs since 1970
 # No secret: golden logs are signed by everybody's key, so that reading them needs no other.
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -91,6 +92,11 @@ def story() -> list[Event]:
         system.LogExported(selection="plan", plan=second, first=51, last=70, events=19),
         system.LogVerified(checked=73, problem="checkpoint", position=12),
         system.PersonErased(person=id_of("ann")),
+        access.SignedIn(subject=id_of("bea"), role="operator", method="oidc"),
+        access.SignInRefused(subject=id_of("cy"), method="one_time_link", code="link_invalid"),
+        access.SignedOut(subject=id_of("bea")),
+        access.TokenCreated(subject=id_of("machine"), role="viewer", days=30),
+        access.TokenRevoked(subject=id_of("machine")),
     ]
 
 
@@ -100,7 +106,7 @@ def rows() -> list[Recorded]:
     found: list[Recorded] = []
     current = origin(LOG)
     for position, event in enumerate(story(), 1):
-        own = LOG if event.CATEGORY == "audit" else getattr(event, event.CATEGORY)
+        own = LOG if event.CATEGORY == "audit" else getattr(event, _STREAM_FIELD.get(event.CATEGORY, event.CATEGORY))
         stream = f"{event.CATEGORY}-{own}"
         versions[stream] = versions.get(stream, -1) + 1
         context = Context(

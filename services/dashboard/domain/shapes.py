@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.dashboard.domain.access import Role
 from shared.events.catalog.plan import MoveOptions
 from shared.events.reasons import Reason
 from shared.events.types import Id
@@ -86,6 +87,39 @@ class RunIn(Input):
     """``consent``: someone agrees that data of the source are copied to the site."""
 
     consent: bool = False
+
+
+class TokenIn(Input):
+    """``days``: until it expires; none: never."""
+
+    name: str = Field(min_length=1, max_length=200)
+    role: Role
+    days: int | None = Field(default=90, ge=1, le=3650)
+
+
+class TokenMade(BaseModel):
+    """``token``: the secret, given this one time only."""
+
+    id: str
+    token: str | None
+
+
+class TokenShown(BaseModel):
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    used_at: datetime | None
+
+
+class SignInLinkIn(Input):
+    role: Role = Role.ADMIN
+
+
+class SignInLink(BaseModel):
+    path: str
 
 
 class Recorded(BaseModel):

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends
 
+from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import not_found
 from services.dashboard.domain.shapes import Analysis, Recorded, RepairIn, Site, SiteIn, Source, SourceIn
-from services.dashboard.handlers.context import CommandId, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import Analyze, RegisterSite, RegisterSource, RepairAddresses
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
 
 @router.post("/sources", status_code=201, tags=["sources"], summary="Register a source")

@@ -1,23 +1,51 @@
 """What handlers share: the service's parts, who calls, and the command that a request is."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import Depends, Header, Query, Request
 
+from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.commands import Commands
+from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
-from services.dashboard.domain.access import TOKEN_ACTOR, Access, command_id
+from services.dashboard.domain.access import (
+    CALLER,
+    Attempts,
+    Caller,
+    Permission,
+    Role,
+    command_id,
+    roles_with,
+    same,
+)
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import Recorded
 from shared.events.commands import Command
 from shared.events.projections.base import LogReader, ProjectionState
 from shared.events.projections.runner import Runner
 
+API = "/api/v1"
 CATCH_UP = 5.0  # seconds a read waits for what a command has just done
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """Names of our cookies. Over TLS they are bound to this very host (``__Host-``) and never sent in the clear."""
+
+    secure: bool = False
+
+    @property
+    def session(self) -> str:
+        return f"{'__Host-' if self.secure else ''}cloudward"
+
+    @property
+    def state(self) -> str:
+        return f"{'__Host-' if self.secure else ''}cloudward-login"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +59,11 @@ class Parts:
     runners: tuple[Runner, ...]
     access: Access
     ending: asyncio.Event
+    provider: Provider | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)  # group at the identity provider → role
+    public_url: str | None = None
+    cookies: Cookies = Cookies()
+    attempts: Attempts = field(default_factory=Attempts)
 
     @property
     def position(self) -> int:
@@ -52,15 +85,65 @@ def parts(request: Request) -> Parts:
     return found
 
 
-def authorized(request: Request) -> None:
-    """The API takes the bearer token only: no cookie, so no other site can make a browser call it."""
-    if not parts(request).access.bearer(request.headers.get("authorization")):
+class SignedOut(Exception):
+    """The page needs a login first."""
+
+
+class Needs:
+    """What a route needs, as its dependency: ``read`` for GET, ``write`` for everything else.
+
+    The API takes bearer tokens only and no cookie, so no other site can make a browser call it. Pages take the session's
+    cookie, and each form of theirs carries the session's key besides.
+    """
+
+    def __init__(self, read: Permission, write: Permission | None = None) -> None:
+        self.read, self.write = read, write or read
+
+    def permission(self, method: str) -> Permission:
+        return self.read if method in ("GET", "HEAD") else self.write
+
+    async def __call__(self, request: Request) -> Caller:
+        """The caller. Raises SignedOut, or ProblemError for one that may not."""
+        caller = await (_bearer(request) if request.url.path.startswith(API) else _session(request))
+        permission = self.permission(request.method)
+        if not caller.may(permission):
+            raise ProblemError(
+                "role_not_permitted",
+                403,
+                f"The role {caller.role} does not permit this.",
+                f"It takes the role {roles_with(permission)}. Ask an administrator of this deployment.",
+            )
+        CALLER.set(caller)
+        return caller
+
+
+async def everybody() -> None:
+    """Names a route that asks nobody who they are: the login's own pages."""
+
+
+async def _bearer(request: Request) -> Caller:
+    caller = await parts(request).access.bearer(request.headers.get("authorization"))
+    if caller is None:
         raise ProblemError(
             "unauthorized",
             401,
             "The request carries no valid bearer token.",
-            "Send 'Authorization: Bearer <token>'; `cloudward up` writes the token into the data folder.",
+            "Send 'Authorization: Bearer <token>'. `cloudward up` writes one into the data folder; an administrator"
+            " makes others: cloudward token create.",
         )
+    return caller
+
+
+async def _session(request: Request) -> Caller:
+    service = parts(request)
+    caller = await service.access.session(request.cookies.get(service.cookies.session))
+    if caller is None:
+        raise SignedOut
+    if request.method not in ("GET", "HEAD"):
+        key = (await request.form()).get("key")
+        if not same(caller.form_key, key if isinstance(key, str) else None):
+            raise ProblemError("foreign_form", 403, "The form is not from this page.", "Open the page and try again.")
+    return caller
 
 
 async def shown(
@@ -93,7 +176,7 @@ CommandId = Annotated[str, Depends(named_command)]
 
 def envelope(id: str) -> dict[str, Any]:
     """The part that all commands have."""
-    return {"command_id": id, "actor": TOKEN_ACTOR, "correlation": id}
+    return {"command_id": id, "actor": CALLER.get().actor, "correlation": id}
 
 
 async def send(service: Parts, command: Command) -> Recorded:

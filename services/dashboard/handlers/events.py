@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import asyncpg
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 
+from services.dashboard.domain.access import Permission
 from services.dashboard.domain.shapes import Log, LoggedEvent, Overview, ProjectionHealth
-from services.dashboard.handlers.context import Parts, PartsOf
+from services.dashboard.handlers.context import Needs, Parts, PartsOf
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], dependencies=[Depends(Needs(Permission.READ))])
 
 PAGE = 200
 BEAT = 10.0  # seconds: a silent stream is cut by proxies after 30 to 60

@@ -3,15 +3,16 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
+from services.dashboard.domain.access import Permission
 from services.dashboard.domain.past import Past, PastPlan
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.handlers.context import PartsOf
+from services.dashboard.handlers.context import Needs, PartsOf
 from shared.events.projections.base import moment
 from shared.events.store import recorded
 
-router = APIRouter(tags=["plans"])
+router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ))])
 
 _PAGE = 500
 _COLUMNS = ("position", "event_id", "stream", "version", "type", "body", "recorded_at", "link")

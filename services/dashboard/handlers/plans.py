@@ -7,9 +7,10 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import StreamingResponse
 
 from services.dashboard.adapters.reads import totals
+from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import immutable, not_found
 from services.dashboard.domain.shapes import PlanDetail, PlanIn, PlanSummary, Recorded, Report, RunIn
-from services.dashboard.handlers.context import CommandId, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import (
     ArchivePlan,
     PausePlan,
@@ -21,7 +22,7 @@ from shared.events.commands import (
     StopPlan,
 )
 
-router = APIRouter(tags=["plans"])
+router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
 
 @router.post("/plans", status_code=201, summary="Save a plan")

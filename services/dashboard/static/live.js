@@ -78,6 +78,7 @@ function open() {
     for (const [id, html] of [...waiting]) apply({ id, html });
     document.getElementById("position").textContent = Number(event.data).toLocaleString("en-US");
   });
+  stream.addEventListener("bye", () => { close(); tell("Your session ended. Log in again; this page stays as it was."); });
   stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) reopen(); };
 }
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.app import create_app
-from services.dashboard.domain.access import Access
 from services.dashboard.handlers.context import Parts
 from shared.events.database import open_pool
 from shared.events.projections.registry import READ_PROJECTIONS
@@ -31,7 +31,9 @@ async def house(database: Database) -> AsyncIterator[House]:
         await store.start()
     pool, owners = pools["dashboard"], Owners()
     runners = tuple(Runner(pool, stores["dashboard"], projection) for projection in READ_PROJECTIONS)
-    parts = Parts(Reads(pool), Secrets(pool, KEY), owners, stores["dashboard"], runners, Access(TOKEN), asyncio.Event())
+    access = Access(pool, stores["dashboard"], TOKEN)
+    await access.introduce()
+    parts = Parts(Reads(pool), Secrets(pool, KEY), owners, stores["dashboard"], runners, access, asyncio.Event())
     transport = httpx.ASGITransport(create_app(parts))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", headers={"Authorization": f"Bearer {TOKEN}"}

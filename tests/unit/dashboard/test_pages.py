@@ -10,16 +10,18 @@ from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
 from tests.store.test_projections import PLAN, history
-from tests.unit.dashboard.house import TOKEN, House
+from tests.unit.dashboard.house import House
 
 
 @pytest.fixture
 async def browser(told: House) -> House:
+    """A browser that opened a one-time link."""
+    link = (await told.client.post("/api/v1/sign-in-links", json={})).json()["path"]
     told.client.headers.pop("Authorization")
-    answer = await told.client.get("/", params={"token": TOKEN})
+    answer = await told.client.get(link)
     assert answer.status_code == 303 and answer.headers["location"] == "/"
     cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower() and TOKEN not in cookie
+    assert "HttpOnly" in cookie and "samesite=lax" in cookie.lower() and link.partition("=")[2] not in cookie
     return told
 
 
@@ -31,7 +33,7 @@ async def test_without_a_sign_in_no_page_tells_anything(told: House) -> None:
         f"/plans/{PLAN}/stop",
         "/live/plans",
         f"/plans/{PLAN}/report.json",
-        "/?token=no",
+        "/sign-in?code=no",
     ):
         answer = await told.client.get(path)
         assert answer.status_code == 401 and "First move" not in answer.text, path
@@ -75,7 +77,8 @@ async def test_a_form_of_another_site_does_nothing_and_a_double_click_is_one_com
 
 
 async def test_the_live_page_starts_with_the_present_state(browser: House) -> None:
-    asked = Request({"type": "http", "headers": [(b"cookie", f"cloudward={browser.parts.access.cookie}".encode())]})
+    session = browser.client.cookies["cloudward"]
+    asked = Request({"type": "http", "headers": [(b"cookie", f"cloudward={session}".encode())]})
     for answer, regions in (
         (await pages.live_plans(asked, browser.parts), 1),
         (await pages.live_plan(asked, browser.parts, PLAN), 4),

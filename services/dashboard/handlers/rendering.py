@@ -1,0 +1,57 @@
+"""How pages are made: templates, what they may use, and the values that every page has."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from services.dashboard.domain import words
+from services.dashboard.domain.access import CALLER, Permission
+from services.dashboard.domain.shapes import PlanSummary
+from services.dashboard.handlers.context import Parts
+
+Verb = Literal["run", "stop", "pause", "resume", "archive"]
+
+# What a plan may be asked, by its state; the first is the primary one.
+ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
+    "READY": (("run", "Run plan"), ("archive", "Archive")),
+    "RUNNING": (("stop", "Stop plan"), ("pause", "Pause")),
+    "paused": (("resume", "Go on"), ("stop", "Stop plan")),
+    "stopping": (),
+    "FINISHED": (("archive", "Archive"),),
+    "STOPPED": (("archive", "Archive"),),
+    "FAILED": (("archive", "Archive"),),
+}
+
+
+def actions(plan: PlanSummary) -> tuple[tuple[Verb, str], ...]:
+    """What the caller may ask of this plan now. An action that a role can never do is absent."""
+    caller = CALLER.get(None)
+    if caller is None or not caller.may(Permission.OPERATE):
+        return ()
+    state = "stopping" if plan.stopping else "paused" if plan.paused else plan.status
+    return tuple((verb, label) for verb, label in ACTIONS[state] if not (verb == "archive" and plan.archived))
+
+
+def when(value: datetime | None) -> str:
+    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC" if value else ""
+
+
+templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent.parent / "templates"),
+    autoescape=select_autoescape(),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+templates.filters |= {"when": when, "number": words.number}
+templates.globals |= {"words": words, "actions": actions}
+
+
+def page(service: Parts, name: str, *, status: int = 200, **values: object) -> HTMLResponse:
+    html = templates.get_template(name).render(
+        position=service.position, stalled=service.stalled, caller=CALLER.get(None), **values
+    )
+    return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
