@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, ValidationError
+from pydantic_core import CoreSchema
 
 from shared.events.types import PATTERNS, Id, TraceParent
 
@@ -40,6 +40,13 @@ class Part(BaseModel):
     """A value inside an event: frozen, closed, and held to the same rule about text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Sorts the fields: pydantic's own JSON is then canonical, at a fraction of what sorting it afterwards costs."""
+        schema: dict[str, Any] = handler(source)  # type: ignore[assignment]
+        schema["schema"]["fields"] = dict(sorted(schema["schema"]["fields"].items()))
+        return cast(CoreSchema, schema)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -171,16 +178,27 @@ def canonical(value: Any) -> bytes:
 def encode(event: Event, context: Context) -> bytes:
     """The body that is stored for an event."""
     before, after = _envelope(context)
-    data = canonical(event.model_dump(mode="json", exclude_none=True))
+    data = event.__pydantic_serializer__.to_json(event, exclude_none=True)
     return b'%b"data":%b,"schema":%d%b' % (before, data, event.SCHEMA, after)
 
 
-@lru_cache(maxsize=1024)
+_ENVELOPES: dict[int, tuple[Context, bytes, bytes]] = {}  # by the identity of the context, which the entry keeps alive
+
+
 def _envelope(context: Context) -> tuple[bytes, bytes]:
     """The canonical JSON of an envelope, cut open where the keys ``data`` and ``schema`` have their place in the order.
 
     Many events share one envelope: all that a command, or a worker on its chunk, appends.
     """
+    kept = _ENVELOPES.get(id(context))
+    if kept is None:
+        if len(_ENVELOPES) >= 1024:
+            _ENVELOPES.clear()
+        kept = _ENVELOPES[id(context)] = (context, *_cut(context))
+    return kept[1], kept[2]
+
+
+def _cut(context: Context) -> tuple[bytes, bytes]:
     fields = context.model_dump(mode="json", exclude_none=True)
     before = canonical({k: v for k, v in fields.items() if k < "data"})
     after = canonical({k: v for k, v in fields.items() if k > "schema"})

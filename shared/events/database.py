@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +64,27 @@ async def prepare(connection: Any) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
+async def _nothing(_: Any) -> None:
+    """A connection goes back as it is: to reset its session costs a round trip, and who changes one uses ``session``."""
+
+
+@asynccontextmanager
+async def session(pool: Any) -> AsyncIterator[Any]:
+    """A connection for whoever takes a session's lock or changes its settings; both are gone when it is given back."""
+    async with pool.acquire() as connection:
+        try:
+            yield connection
+        finally:
+            if not connection.is_closed():
+                try:
+                    await connection.execute(connection.get_reset_query(), timeout=5)
+                except FAILURES:
+                    connection.terminate()
+                except BaseException:
+                    connection.terminate()
+                    raise
+
+
 async def open_pool(
     settings: Settings, *, application: str, patience: float | None = None
 ) -> "asyncpg.Pool[asyncpg.Record]":
@@ -84,6 +107,7 @@ async def open_pool(
                 command_timeout=COMMAND_TIMEOUT,
                 timeout=10,
                 init=prepare,
+                reset=_nothing,
                 server_settings={"application_name": application},
             )
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:

@@ -5,6 +5,7 @@ number of processes may append at once.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import re
@@ -450,10 +451,12 @@ class EventStore:
     async def _release(self, connection: Any) -> None:
         try:
             if not _is_gone(connection):
-                await connection.remove_listener("log", self._heard)
-            await self._pool.release(connection, timeout=1)
+                await connection.reset(timeout=1)
         except FAILURES:
             logger.debug("The listening connection was gone already")
+            with contextlib.suppress(asyncpg.InterfaceError):
+                connection.terminate()
+        await self._pool.release(connection)
 
 
 def _answer(entry: _Entry, result: Result) -> None:

@@ -5,8 +5,9 @@ of the constrained types below, or a member of a closed list (``Literal`` or ``S
 anything else when the class is defined.
 """
 
+import os
 from typing import Annotated, get_args
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 from pydantic import Field, StringConstraints
 
@@ -34,10 +35,13 @@ PATTERNS = frozenset(
     for t in (Id, EntityId, Digest, Release, TraceParent)
 )
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 
 def new_id() -> str:
-    """A new random id."""
-    return uuid4().hex
+    """A new random id: a random UUID (RFC 9562, version 4) without dashes."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:12]}4{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:]}"  # half the cost of uuid4().hex
 
 
 def derived_id(cause: str, name: str) -> str:

@@ -5,6 +5,7 @@ import json
 from shared.events.catalog.chunk import ChunkClaimed
 from shared.events.contract import Actor, Context, canonical, encode
 from shared.events.types import new_id
+from tests.golden import story
 
 
 def test_a_body_is_the_canonical_json_of_data_schema_and_envelope() -> None:
@@ -21,3 +22,11 @@ def test_a_body_is_the_canonical_json_of_data_schema_and_envelope() -> None:
         }
         assert body == canonical(expected)
         assert body == json.dumps(json.loads(body), sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_the_bodies_of_events_of_every_type_are_canonical() -> None:
+    context = Context(actor=Actor(kind="service", key=new_id()), correlation=new_id(), causation=new_id())
+    for event in story.story():
+        body = encode(event, context)
+        assert body == canonical(json.loads(body)), type(event).__name__
+        assert json.loads(body)["data"] == event.model_dump(mode="json", exclude_none=True)

@@ -16,6 +16,7 @@ from shared.events.audit.note import BadNote, Checkpoint, PublicKey, SigningKey,
 from shared.events.audit.tree import Frontier
 from shared.events.catalog.system import LogSealed
 from shared.events.contract import Actor, Context, Event
+from shared.events.database import session
 from shared.events.record import leaf, link, origin, record
 from shared.events.store import Append, EventStore
 from shared.events.types import derived_id
@@ -50,16 +51,13 @@ class Sealer:
 
     async def seal(self) -> Sealed:
         """Signs the log up to its end. Raises SealRefused, Busy, OSError of the folder, and asyncpg's errors."""
-        async with self._pool.acquire() as connection:
+        async with session(self._pool) as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
                 raise Busy("Another sealer is at work on this log.")
             try:
                 return await self._seal(connection)
             except (BadNote, Incomplete) as error:
                 raise SealRefused(str(error)) from error
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
     async def _seal(self, connection: Any) -> Sealed:
         log = await log_id(connection)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.events.contract import Recorded
+from shared.events.database import session
 from shared.events.projections.base import (
     Connection,
     Difference,
@@ -72,7 +73,7 @@ async def compare(pool: Pool, projection: Projection, limit: int = 100) -> list[
 async def _shadow(pool: Pool, projection: Projection) -> AsyncIterator[tuple[Connection, str]]:
     """A connection, and the name of a schema with empty tables of the projection's shape; gone afterwards."""
     live, shadow = identifier(projection.schema), identifier(f"{projection.schema}_{projection.name}_next")
-    async with pool.acquire() as connection:
+    async with session(pool) as connection:
         # The log may be long: this is a person's job, not a service's request.
         await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         if not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", shadow):
@@ -88,8 +89,6 @@ async def _shadow(pool: Pool, projection: Projection) -> AsyncIterator[tuple[Con
         finally:
             if not connection.is_closed():
                 await connection.execute(f"DROP SCHEMA IF EXISTS {shadow} CASCADE")
-                await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", shadow)
-                await connection.execute("RESET statement_timeout; RESET idle_in_transaction_session_timeout")
 
 
 async def _fill_until_close(connection: Connection, projection: Projection, shadow: str) -> int:
