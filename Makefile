@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: chaos-short help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
+.PHONY: chaos chaos-short help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,12 @@ demo: setup ## Migrate the sample content between stand-ins on this machine
 test: dev ## Run all tests but the campaign of chaos-short (ARGS="-k name" for some)
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "$(MARKS)" $(ARGS)
 
-chaos-short: dev ## Kill and pause processes at work, and see that every plan ends right
+chaos-short: dev ## Kill, pause and fail everything at work in 20 runs, and see that every plan ends right
 	$(PYTEST) -m chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos --runs 20
+
+chaos: dev ## The same in 200 runs, with longer outages: some hours (ARGS="--seed 7" for others)
+	@$(BIN)/python -m tests.chaos --runs 200 --long $(ARGS)
 
 test-containers: dev ## Run the tests of the store, of streams and connections on Postgres 17 and NATS in containers
 	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery/test_topology.py tests/delivery/test_bus.py $(ARGS)

@@ -110,6 +110,8 @@ class Front:
             len(request.body),
             len(reply.body),
             request.effects,
+            request.connection,
+            request.headers.get("x-cloudward-claim", "")[:200],
         )
 
     async def _fail(self, rule: Rule, entry: Entry, reply: Answer, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -170,7 +172,9 @@ def _request(scope: Scope) -> Request:
     path = raw_path.split(b"?", 1)[0].decode("latin-1")
     origin = scope.get("sandbox.origin") or f"{scope['scheme']}://{headers.get('host', '')}"
     query = scope["query_string"].decode("latin-1")
-    return Request(scope["method"], path, query, headers, b"", origin, grant=scope.get("sandbox.grant"))
+    request = Request(scope["method"], path, query, headers, b"", origin, grant=scope.get("sandbox.grant"))
+    request.connection = (scope.get("client") or ("", 0))[1]
+    return request
 
 
 async def _read(receive: Receive, limit: int) -> tuple[bytes | None, bool]:

@@ -10,7 +10,8 @@ from sandbox.wire import Document, Effect
 @dataclass(slots=True)
 class Entry:
     """One request. ``status``: what the site decided; ``answered``: what the client was sent, where a fault changed it:
-    a status, ``closed`` or ``holding``. Bodies are not kept, only their sizes."""
+    a status, ``closed`` or ``holding``. ``connection``: the client's port. ``claim``: what the client says it works on, by
+    the header ``X-Cloudward-Claim``. Bodies are not kept, only their sizes."""
 
     sequence: int
     time: float
@@ -24,6 +25,8 @@ class Entry:
     request_bytes: int
     response_bytes: int
     effects: tuple[Effect, ...]
+    connection: int = 0
+    claim: str = ""
 
     def document(self) -> Document:
         return {
@@ -38,6 +41,8 @@ class Entry:
             "answered": self.answered,
             "requestBytes": self.request_bytes,
             "responseBytes": self.response_bytes,
+            "connection": self.connection,
+            "claim": self.claim,
             "effects": [
                 {"verb": effect.verb, "kind": effect.kind, "id": effect.id, "identity": effect.identity}
                 for effect in self.effects
@@ -64,6 +69,8 @@ class Journal:
         request_bytes: int,
         response_bytes: int,
         effects: list[Effect],
+        connection: int = 0,
+        claim: str = "",
     ) -> Entry:
         self._sequence += 1
         for effect in effects:
@@ -82,6 +89,8 @@ class Journal:
             request_bytes,
             response_bytes,
             tuple(effects),
+            connection,
+            claim,
         )
         self._entries.append(entry)
         return entry

@@ -45,6 +45,7 @@ class Request:
     handler: Any = None
     allowed: list[str] = field(default_factory=list)
     grant: Any = None
+    connection: int = 0  # the client's port
     _query: list[tuple[str, str]] | None = None
 
     @property

@@ -35,7 +35,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build(options: dict[str, Any]) -> Starlette:
     """One instance as an application. Options, all but ``version`` optional:
 
-    ``version`` ("7.19.0"), ``seed`` (7), ``sample`` ("north" | "south") or ``generate`` (keywords of
+    ``version`` ("7.19.0"), ``seed`` (7), ``sample`` ("north" | "south" | "pocket") or ``generate`` (keywords of
     ``sandbox.sample.generate``) or ``model`` (an Instance), ``base_url`` (default: the address it is asked at), ``context``
     ("" or "/wiki"), ``tokens`` (token to user name), ``passwords`` (user name to password), ``rpc`` (False: the remote API
     is switched off).

@@ -1,5 +1,7 @@
 """Wiring of the executor: hints from NATS, a few chunks at once, a graceful end."""
 
+import structlog
+
 from services.executor.worker import Executor
 from shared.events import schema, topology
 from shared.events.answering import service_key
@@ -12,6 +14,8 @@ from shared.ops.health import OpsServer
 from shared.ops.process import Stop
 from shared.ops.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 
 async def main(settings: Settings, stop: Stop) -> None:
     pool = await open_pool(settings, application="executor")
@@ -19,6 +23,7 @@ async def main(settings: Settings, stop: Stop) -> None:
     async with EventStore(pool) as store:
         client = await bus.connect(settings, "executor")
         claims = Claims(store, pool, settings, service_key("executor"))
+        log.info("working", worker=claims.worker)
         executor = Executor(store, pool, claims, settings)
         hints = bus.Hints(client, topology.DURABLES[topology.EXECUTOR])
 

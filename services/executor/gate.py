@@ -48,6 +48,10 @@ class SiteGate:
         except LeaseLost as error:
             raise WritesForbidden("the lease on the chunk is over, or only looking is allowed") from error
 
+    def claim(self) -> str | None:
+        claim = CLAIM.get(None)
+        return f"{claim.work.chunk}:{claim.epoch}" if claim is not None else None
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         await self._until_allowed()

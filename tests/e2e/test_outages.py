@@ -1,78 +1,17 @@
-"""What the services stand on may go away at any moment and come back: every plan ends the same, without any command.
-What is away at the start is told, with a code."""
+"""What is away is told: a command's receiver, and what a service stands on at its start, with a code. What goes away in
+the middle of a plan and comes back: ``tests.chaos``."""
 
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from cli.embedded.nats import EmbeddedNats, free_port
-from cli.embedded.postgres import EmbeddedPostgres
-from tests.e2e.world import Move, World
+from cli.embedded.nats import free_port
+from tests.e2e.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
-
-
-async def chunks_ended(world: World, move: Move) -> int:
-    return int(await world.look("SELECT count(*) FROM work.chunk WHERE plan = $1 AND state = 'ended'", move.plan) or 0)
-
-
-async def under_way(world: World, move: Move, least: int) -> None:
-    """Waits until so many chunks have ended while another is claimed."""
-    async with asyncio.timeout(60):
-        while True:
-            claimed = await world.look(
-                "SELECT count(*) FROM work.chunk WHERE plan = $1 AND state = 'claimed'", move.plan
-            )
-            if claimed and await chunks_ended(world, move) >= least:
-                return
-            await asyncio.sleep(0.02)
-
-
-async def killed(world: World, server: EmbeddedPostgres | EmbeddedNats) -> None:
-    await server.kill()
-
-
-async def cut_off(world: World, server: EmbeddedPostgres | EmbeddedNats) -> None:
-    """Longer than a lease: nobody may write on a right that cannot be renewed."""
-    server.pause()
-    await asyncio.sleep(5)
-    server.resume()
-
-
-@pytest.mark.parametrize("outage", [killed, cut_off])
-async def test_database_and_nats_lost_in_the_middle_of_a_plan_change_nothing(
-    world: World,
-    south: str,
-    undisturbed: str,
-    outage: Callable[[World, EmbeddedPostgres | EmbeddedNats], Awaitable[None]],
-) -> None:
-    move = await world.plan(south)
-    await world.run(move)
-    for least, server in ((2, world.house.postgres), (6, world.house.nats)):
-        await under_way(world, move, least)
-        await outage(world, server)
-        await answering(world)
-    report = await world.ended(move, timeout=120)
-    assert report["status"] == "FINISHED", report
-    assert report["conserved"]
-    assert await world.twice(move) == []
-    assert await world.canonical(move) == undisturbed
-    await world.house.wait_ready(30)
-
-
-async def answering(world: World) -> None:
-    """Waits until the database answers the test again; connections of before are dead."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await world.look("SELECT 1")
-                return
-            except Exception:
-                await asyncio.sleep(0.2)
 
 
 async def test_while_the_planner_is_away_a_command_is_refused_with_what_to_do(world: World, south: str) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ class World:
     def __init__(self, house: Supervisor, admin: str, servers: dict[str, str]) -> None:
         self.house, self.servers = house, servers
         self.api = Client(house.dashboard_url, house.token, moved=lambda: house.dashboard_url, patience=30)
+        self.admin = admin  # address of the sandbox's administration
         self._sandbox = httpx.AsyncClient(base_url=admin, timeout=30, trust_env=False)
         self._count = 0
         self._pool: asyncpg.Pool | None = None
@@ -229,13 +230,25 @@ async def stopped(pid: int) -> bool:
     return False
 
 
+SERVERS: dict[str, dict[str, Any]] = {
+    "north": {"version": "8.5.6", "sample": "north"},
+    "south": {"version": "7.19.0", "sample": "south"},
+}
+
+
 @asynccontextmanager
-async def open_world(data: Path, *, exports: list[Path] | None = None, **more: Any) -> AsyncIterator[World]:
-    servers = [
-        {"name": "north", "kind": "server", "port": 0, "options": {"version": "8.5.6", "sample": "north"}},
-        {"name": "south", "kind": "server", "port": 0, "options": {"version": "7.19.0", "sample": "south"}},
+async def open_world(
+    data: Path,
+    *,
+    exports: list[Path] | None = None,
+    servers: Mapping[str, Mapping[str, Any]] = SERVERS,
+    **more: Any,
+) -> AsyncIterator[World]:
+    """``servers``: options of each server instance of the sandbox by name. ``more``: see ``Supervisor``."""
+    instances = [
+        {"name": name, "kind": "server", "port": 0, "options": dict(options)} for name, options in servers.items()
     ]
-    config = {"admin_port": 0, "host": "127.0.0.1", "instances": servers}
+    config = {"admin_port": 0, "host": "127.0.0.1", "instances": instances}
     options = {"executors": 2, "fast": True, "settings": QUICK, **more}
     async with Supervisor(data, export_roots=exports or [], sandbox=config, **options) as house:
         urls = {instance["name"]: instance["url"] for instance in house.sandbox["instances"]}

@@ -14,6 +14,9 @@ class Gate(Protocol):
         Called immediately before every write is sent, after the wait for a slot, and before every chunk of an upload.
         """
 
+    def claim(self) -> str | None:
+        """Under which right the request is sent, ids only: so that who looks at the site's side can tell what it belongs to."""
+
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Wait for a place among the requests under way, and hold it."""
 
@@ -29,6 +32,9 @@ class OpenGate:
 
     def check_write(self) -> None:
         return
+
+    def claim(self) -> str | None:
+        return None
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

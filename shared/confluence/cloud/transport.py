@@ -46,6 +46,7 @@ Json = Any  # what json.loads gives: the shape is checked where it is taken apar
 READ_ATTEMPTS = 4
 LONGEST_WAIT_IN_READ = 15.0  # seconds: a site that asks for more gets the worker's own pause instead
 AGENT = {"User-Agent": "cloudward"}
+CLAIM = "X-Cloudward-Claim"  # chunk and epoch, for whoever reads the other side's journal
 CHUNK = 256 * 1024  # bytes handed to the socket at once: a body of megabytes would hold up the event loop
 SLOWEST_TRANSFER = 64 * 1024  # bytes per second: below that an upload counts as stuck
 
@@ -274,6 +275,8 @@ class Transport:
         redirects: bool = False,
     ) -> httpx.Response:
         sent = {"Accept": "application/json", **self._authorization, **(headers or {})}
+        if claim := self._gate.claim():
+            sent[CLAIM] = claim
         if json_body is not None:
             # Half a surrogate pair, which JSON of old sources can hold, cannot be sent in UTF-8.
             encoded = json.dumps(json_body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

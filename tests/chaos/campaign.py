@@ -1,0 +1,306 @@
+"""Rounds of runs: several plans side by side in one Cloudward, everything that happens to them, and the verdict on each."""
+
+import asyncio
+import contextlib
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from cli.client import ENDED
+from tests.chaos import judge, scene
+from tests.chaos.faults import ACTS, EXECUTORS, Violence
+from tests.chaos.scene import ENDS, VARIANTS, Held, Interference, Site
+from tests.chaos.watchers import Watch
+from tests.e2e.world import Move, World, open_world
+
+POCKET = {"pocket": {"version": "7.19.0", "sample": "pocket"}}
+LEASE, TIMEOUT = 4.0, 2.0
+# Short leases, small chunks: whatever can be interrupted is interrupted often, and taken over within seconds.
+SETTINGS = {
+    "CLOUDWARD_LEASE": str(LEASE),
+    "CLOUDWARD_REQUEST_TIMEOUT": str(TIMEOUT),
+    "CLOUDWARD_REOFFER": "3",
+    "CLOUDWARD_SWEEP": "0.5",
+    "CLOUDWARD_CHUNK_SIZE": "5",
+}
+TAKEOVER = LEASE + TIMEOUT
+SIDE_BY_SIDE = 4
+ENOUGH = 3  # faults that hit work under way; a run with fewer proves nothing
+
+
+@dataclass
+class Undisturbed:
+    """What a site looks like when nothing happened."""
+
+    canonical: str
+    created: Counter[tuple[str, str]]
+
+
+@dataclass
+class Run:
+    """One plan under a seed. ``held``: creates whose answer is to be held back over a kill."""
+
+    number: int
+    seed: int
+    variant: str
+    move: Move
+    site: Site
+    held: list[Held]
+    watch: Watch
+    before: dict[str, Any]
+    interference: Interference | None
+    hits: list[str] = field(default_factory=list)
+    status: str = ""
+    seconds: float = 0.0
+    too_late: bool = False  # the others on the site came after the executor
+    verdict: judge.Verdict = field(default_factory=judge.Verdict)
+
+    @property
+    def counts(self) -> bool:
+        return len(self.hits) >= ENOUGH and not self.too_late
+
+    def line(self) -> str:
+        kinds = Counter(self.hits)
+        what = ", ".join(f"{hit} ×{n}" if n > 1 else hit for hit, n in kinds.items()) or "nothing"
+        answers = sum(person.answers for person in self.watch.people)
+        end = f"{self.status} after {self.seconds:.1f} s; {len(self.hits)} faults hit work under way: {what}; {answers} answers read"
+        if self.too_late:
+            end += "; does not count: the others on the site came too late"
+        elif not self.counts:
+            end += f"; does not count: fewer than {ENOUGH}"
+        return f"run {self.number} (seed {self.seed}, {self.variant} site): {end}"
+
+
+@dataclass
+class Tally:
+    """What the campaign ends with."""
+
+    runs: int = 0
+    diverged: int = 0
+    duplicates: int = 0
+    unbalanced: int = 0
+    unverified: int = 0
+    exposed: int = 0
+
+    def add(self, verdict: judge.Verdict) -> None:
+        self.runs += 1
+        for name, found in verdict.all().items():
+            setattr(self, name, getattr(self, name) + len(found))
+
+    @property
+    def good(self) -> bool:
+        return not any(value for name, value in vars(self).items() if name != "runs")
+
+    def line(self) -> str:
+        return json.dumps(vars(self))
+
+
+class Stage:
+    """One Cloudward with the small wiki as a source, analyzed, and the two undisturbed documents."""
+
+    def __init__(self, world: World, http: aiohttp.ClientSession, source: str) -> None:
+        self.world, self.http, self.source = world, http, source
+        self.undisturbed: dict[str, Undisturbed] = {}
+        self._source_seen = 0
+
+    async def prepare(self, variants: list[str]) -> None:
+        """Moves once onto each kind of site without any trouble."""
+        for variant in variants:
+            for _ in range(5):
+                move, site, interference, _before = await self.onto(variant)
+                helping = [asyncio.create_task(interference.run())] if interference else []
+                await self.world.run(move)
+                report = await self.world.ended(move, timeout=120)
+                await asyncio.gather(*helping)
+                journal = await site.journal()
+                if interference is None or interference.in_time(journal):
+                    break
+            else:
+                raise AssertionError("the others on the site always came too late")
+            assert report["status"] == ENDS[variant], report
+            assert report["conserved"], report
+            self.undisturbed[variant] = Undisturbed(await self.canonical(move), judge.created(journal))
+
+    async def onto(self, variant: str) -> tuple[Move, Site, Interference | None, dict[str, Any]]:
+        move = await self.world.plan(self.source, **VARIANTS[variant])
+        site = Site(self.http, self.world, move)
+        before = await site.admin("GET", "/canonical")
+        interference = None
+        if variant == "settled":
+            interference = Interference(site)
+            await interference.prepare()
+        return move, site, interference, before
+
+    async def canonical(self, move: Move) -> str:
+        return (await self.world.canonical(move)).replace(self.world.servers["pocket"], "http://source")
+
+    async def source_writes(self) -> list[str]:
+        """What the source was asked to change since the last look."""
+        url = f"{self.world.admin}/sites/pocket/journal?after={self._source_seen}&limit=200000"
+        async with self.http.get(url) as answer:
+            entries = (await answer.json())["entries"]
+        self._source_seen = entries[-1]["sequence"] if entries else self._source_seen
+        return [f"the source was asked for {e['method']} {e['route']}" for e in entries if e["effects"]]
+
+    async def source_faults(self, rules: list[dict[str, Any]]) -> None:
+        url = f"{self.world.admin}/sites/pocket/faults"
+        async with self.http.delete(url):
+            pass
+        if rules:
+            async with self.http.post(url, json=rules) as answer:
+                assert answer.status == 201, await answer.text()
+
+
+@asynccontextmanager
+async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="cwc-", dir="/tmp"))
+    settings = {**SETTINGS, **more.pop("settings", {})}
+    began = time.monotonic()
+    try:
+        async with (
+            open_world(folder / "world", servers=POCKET, settings=settings, **more) as world,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False) as http,
+        ):
+            source = await world.source("pocket")
+            assert (await world.analyze(source))["state"] == "completed"
+            await world.repair(source)
+            stage = Stage(world, http, source)
+            await stage.prepare(variants)
+            print(f"a Cloudward and undisturbed moves, {time.monotonic() - began:.0f} s", flush=True)
+            yield stage
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Round:
+    """Some runs side by side, and the faults that all of them live through."""
+
+    def __init__(
+        self, stage: Stage, seed: int, first: int, held: list[list[Held]], deck: list[str], long: bool
+    ) -> None:
+        self.stage, self.seed, self.first = stage, seed, first
+        self.chance = random.Random(seed)
+        self.held, self.deck = held, deck
+        self.violence = Violence(stage.world, self.chance, TAKEOVER, long)
+        self.runs: list[Run] = []
+
+    async def perform(self) -> list[Run]:
+        world = self.stage.world
+        for n, held in enumerate(self.held):
+            seed = self.seed * 100 + n
+            variant = ("bare", "settled")[seed % 2]
+            move, site, interference, before = await self.stage.onto(variant)
+            chance = random.Random(seed)
+            await site.admin("POST", "/faults", json=scene.site_faults(chance))
+            self.runs.append(
+                Run(self.first + n, seed, variant, move, site, held, Watch(site, chance), before, interference)
+            )
+        self.violence.plans = [run.move.plan for run in self.runs]
+        await self.stage.source_faults(scene.source_faults(self.chance))
+        async with asyncio.TaskGroup() as group:
+            watching = [group.create_task(run.watch.run()) for run in self.runs]
+            helping = [group.create_task(run.interference.run()) for run in self.runs if run.interference]
+            began = time.monotonic()
+            for run in self.runs:
+                helping.append(group.create_task(self._hold(run)))
+                await world.call("post", f"/plans/{run.move.plan}/run", {})
+                await asyncio.sleep(self.chance.uniform(0.0, 0.5))
+            helping.append(group.create_task(self._strike()))
+            for run in self.runs:
+                await self._ended(run, began)
+            for task in (*watching, *helping):
+                task.cancel()
+        await self.stage.source_faults([])
+        await world.house.wait_ready(60)
+        for run in self.runs:
+            await self._judge(run)
+        await self._judge_all()
+        return self.runs
+
+    async def _ended(self, run: Run, began: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(150):
+                while True:
+                    with contextlib.suppress(Exception):
+                        run.status = await self.stage.world.status(run.move)
+                        if run.status in ENDED:
+                            break
+                    await asyncio.sleep(0.3)
+        run.seconds = time.monotonic() - began
+
+    async def _hold(self, run: Run) -> None:
+        """Kills both executors while the site holds back the answer to the chosen create; one after the other."""
+        for held in run.held:
+            fault = await run.site.fault(
+                method=held.method, route=held.route, contains=held.contains, nth=held.nth, action="hold", when="after"
+            )
+            while not await run.site.holds(fault):
+                await asyncio.sleep(0.05)
+            async with self.violence.executors:
+                found = await self.violence.caught(list(EXECUTORS), partial(self._claimed, run, fault), patience=3)
+                if found is not None:
+                    for name in EXECUTORS:
+                        self.stage.world.house.kill(name)
+                    for other in self.runs:
+                        if other.move.plan in found[1]:
+                            hit = "both executors killed"
+                            if other is run:
+                                hit = f"executors killed with the answer held to {held.kind} “{held.what}”"
+                            other.hits.append(hit)
+            await run.site.release(fault)
+
+    async def _claimed(self, run: Run, fault: str) -> set[str]:
+        return await self.violence.claimed_by(list(EXECUTORS)) if await run.site.holds(fault) else set()
+
+    async def _strike(self) -> None:
+        for name in self.deck:
+            await asyncio.sleep(self.chance.uniform(0.2, 1.5))
+            await self.violence.strike(ACTS[name])
+
+    async def _judge(self, run: Run) -> None:
+        world, verdict = self.stage.world, run.verdict
+        run.hits += [fault.text for fault in self.violence.faults if run.move.plan in fault.plans]
+        for rule in (await run.site.rules()).values():
+            if rule["action"] != "hold" and rule["fired"]:
+                told = f"{rule['status']}" if rule["action"] == "status" else rule["action"]
+                run.hits.append(f"site: {told} {rule['when']} effect")
+        journal = await run.site.journal()
+        if run.interference is not None and not run.interference.in_time(journal):
+            run.too_late = True
+            return
+        if run.status != ENDS[run.variant]:
+            verdict.diverged.append(f"the plan is {run.status}, not {ENDS[run.variant]}")
+        undisturbed = self.stage.undisturbed[run.variant]
+        canonical = await self.stage.canonical(run.move)
+        if canonical != undisturbed.canonical:
+            verdict.diverged.append(
+                "the site differs from an undisturbed one:\n" + judge.difference(undisturbed.canonical, canonical)
+            )
+        events = await judge.events_of(world, run.move.plan)
+        extra = judge.created(journal) - undisturbed.created
+        verdict.duplicates += [
+            f"{kind} “{identity}” is there {n} times too often" for (kind, identity), n in extra.items()
+        ]
+        verdict.unbalanced += await judge.unbalanced(world, events)
+        verdict.unverified += judge.writes(events, journal).wrong + judge.strays(events, journal)
+        verdict.diverged += judge.meddled(run.before, await run.site.admin("GET", "/canonical"), journal)
+        verdict.exposed += await run.watch.exposures()
+
+    async def _judge_all(self) -> None:
+        """The log, the projections and the source belong to all runs of the round."""
+        common = await judge.log_and_projections(self.stage.world)
+        writes = await self.stage.source_writes()
+        for run in self.runs:
+            run.verdict.unverified += common
+            run.verdict.diverged += writes
