@@ -55,7 +55,7 @@ class Cloud:
         self.site = Site(name, options)
         self.upload_limit: int = options.get("upload_limit", 104_857_600)
         self._v1_gone: bool = options.get("v1_gone", False)
-        self._headers: dict[str, Account | None] = {}
+        self._headers: dict[str, Account] = {}
         _plant(self.site, options)
         tokens = {MIGRATOR: MIGRATOR_TOKEN, READER: READER_TOKEN} | dict(options.get("tokens", {}))
         self._logins = {email.lower(): token for email, token in tokens.items()}
@@ -68,12 +68,13 @@ class Cloud:
         """The account of Basic credentials. A wrong token makes the caller anonymous, as it does on the real site."""
         if header is None:
             return None
-        if header not in self._headers:
-            if len(self._headers) > 1_000:
-                self._headers.clear()
-            self._headers[header] = self._login(header)
-        account = self._headers[header]
-        return account if account is not None and account.active else None
+        account = self._headers.get(header) or self._login(header)
+        if account is None:
+            return None  # not remembered: whoever has no account yet may get one
+        if len(self._headers) > 1_000:
+            self._headers.clear()
+        self._headers[header] = account
+        return account if account.active else None
 
     def _login(self, header: str) -> Account | None:
         kind, _, value = header.partition(" ")

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import random
 import sys
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from tests.chaos.campaign import SIDE_BY_SIDE, Round, Tally, open_stage
 from tests.chaos.faults import ACTS
@@ -18,15 +20,18 @@ from tests.chaos.scene import HELD, VARIANTS
 ROUNDS_IN_A_WORLD = 5
 ACTS_IN_A_ROUND = 3
 
+Card = TypeVar("Card")
 
-class Deck:
+
+class Deck(Generic[Card]):
     """Deals every card once before any comes again, in an order of chance."""
 
-    def __init__(self, cards: list, chance: random.Random) -> None:  # type: ignore[type-arg]
-        self._cards, self._chance, self._left = cards, chance, []  # type: ignore[var-annotated]
+    def __init__(self, cards: Sequence[Card], chance: random.Random) -> None:
+        self._cards, self._chance = list(cards), chance
+        self._left: list[Card] = []
 
-    def deal(self, n: int) -> list:  # type: ignore[type-arg]
-        hand = []
+    def deal(self, n: int) -> list[Card]:
+        hand: list[Card] = []
         while len(hand) < n:
             if not self._left:
                 self._left = self._chance.sample(self._cards, len(self._cards))
@@ -37,7 +42,7 @@ class Deck:
 async def campaign(runs: int, seed: int, long: bool) -> Tally:
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
-    held, acts = Deck(list(HELD), chance), Deck(list(ACTS), chance)
+    held, acts = Deck(HELD, chance), Deck(list(ACTS), chance)
     while tally.runs < runs:
         async with open_stage(list(VARIANTS), planners=2 if long else 1) as stage:
             for _ in range(ROUNDS_IN_A_WORLD):

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox.app import Instance, Sandbox
 from tests.unit.sandbox_cloud.conftest import MIGRATOR, READER, Site
 
 
@@ -34,6 +35,16 @@ async def test_a_wrong_token_answers_200_as_anonymous_and_can_do_nothing(site: S
     assert (await wrong.post("/wiki/api/v2/pages", json={"spaceId": str(space["id"]), "title": "T"})).status_code == 401
     assert (await wrong.post("/wiki/rest/api/space", json={"key": "K", "name": "N"})).status_code == 401
     assert (await wrong.get("/wiki/rest/api/group")).status_code == 401
+
+
+async def test_who_was_anonymous_for_want_of_an_account_is_somebody_once_there_is_one(sandbox: Sandbox) -> None:
+    await sandbox.add(Instance("late", "cloud", 0, {"tokens": {"late@example.com": "late-token"}}))
+    site = Site(sandbox, "late")
+    late = site.client(("late@example.com", "late-token"))
+    assert (await late.get("/wiki/rest/api/user/current")).json()["type"] == "anonymous"
+    await site.migrator.post("/rest/api/3/user", json={"emailAddress": "late@example.com", "products": ["confluence"]})
+    assert (await late.get("/wiki/rest/api/user/current")).json()["type"] == "known"
+    await site.close()
 
 
 async def test_a_new_space_is_open_to_everyone_with_access_and_a_private_one_to_its_creator(site: Site) -> None:
