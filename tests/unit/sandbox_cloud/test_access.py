@@ -42,7 +42,7 @@ async def test_who_was_anonymous_for_want_of_an_account_is_somebody_once_there_i
     site = Site(sandbox, "late")
     late = site.client(("late@example.com", "late-token"))
     assert (await late.get("/wiki/rest/api/user/current")).json()["type"] == "anonymous"
-    await site.migrator.post("/rest/api/3/user", json={"emailAddress": "late@example.com", "products": ["confluence"]})
+    await site.migrator.post("/rest/api/3/user", json={"emailAddress": "late@example.com", "products": []})
     assert (await late.get("/wiki/rest/api/user/current")).json()["type"] == "known"
     await site.close()
 
