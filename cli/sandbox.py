@@ -105,3 +105,49 @@ def serve(
         raise CliError(f"There is no file {config}", "", "Give a configuration with --config.", code=USAGE)
     # Nothing of this process is needed any more.
     os.execv(sys.executable, [sys.executable, "-m", "sandbox", "--config", str(config)])
+
+
+@app.command("export")
+def export(
+    server: Annotated[str, typer.Option("--server", help="Version whose exports it is to look like.")],
+    out: Annotated[Path, typer.Option(help="File to write, a zip.")],
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", help="Key of a space, for an export of spaces; repeatable. Default: the site."),
+    ] = None,
+    seed: SeedOption = 7,
+    spaces: SpacesOption = 10,
+    pages: PagesOption = 200,
+    attachments: AttachmentsOption = None,
+    users: UsersOption = 50,
+    sample: Annotated[str | None, typer.Option(help="north or south: the sample content instead of generated.")] = None,
+) -> None:
+    """Write the content that `sandbox serve` with the same options has as an XML export, as that version writes it."""
+    from rich.progress import Progress as Bar
+
+    from cli import render
+    from sandbox.export import write_export
+    from sandbox.sample import generate
+    from sandbox.sample import sample as sample_of
+    from sandbox.server.versions import Version
+
+    config = configuration([server], [], seed, scale(spaces, pages, attachments, users))
+    options = config["instances"][0]["options"]
+    if sample not in {None, "north", "south"}:
+        raise CliError(f"There is no sample {sample}", "", "Give north or south.", code=USAGE)
+    instance = (
+        sample_of(seed, "south" if sample == "south" else "north") if sample else generate(seed, **options["generate"])
+    )
+    if unknown := sorted(set(space or ()) - set(instance.spaces)):
+        known = ", ".join(list(instance.spaces)[:12])
+        raise CliError(f"There is no space {unknown[0]}", "", f"The spaces are {known} …", code=USAGE)
+    try:
+        with out.open("wb") as file, Bar(console=render.err, transient=True) as bar:
+            task = bar.add_task("writing", total=None)
+            for progress in write_export(instance, Version(server), file, spaces=space):
+                bar.update(task, completed=progress.done, total=progress.total)
+    except OSError as error:
+        raise CliError(
+            f"{out} cannot be written", error.strerror or str(error), "Choose another file with --out."
+        ) from error
+    typer.echo(str(out))

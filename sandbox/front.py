@@ -108,7 +108,7 @@ class Front:
             request.account,
             reply.status,
             len(request.body),
-            len(reply.body),
+            (reply.length or 0) if reply.pieces else len(reply.body),
             request.effects,
             request.connection,
             request.headers.get("x-cloudward-claim", "")[:200],
@@ -133,7 +133,8 @@ class Front:
         entry.answered = "closed"
         if rule.when == "mid-body":
             await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
-            half = reply.body[: len(reply.body) // 2]
+            half = next(reply.pieces(), b"") if reply.pieces else reply.body
+            half = half[: len(half) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             scope["sandbox.transport"].close()
         else:
@@ -207,4 +208,9 @@ def _headers(reply: Answer) -> list[tuple[bytes, bytes]]:
 
 async def _send(reply: Answer, head: bool, send: Send) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+    if reply.pieces and not head:
+        for piece in reply.pieces():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     await send({"type": "http.response.body", "body": b"" if head else reply.body})

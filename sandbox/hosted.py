@@ -13,7 +13,8 @@ _NUMBER = re.compile(r"/[0-9]+(?=/|$)")
 class Hosted:
     """Runs the application on a request read whole and collects its answer.
 
-    The application says in ``scope["state"]["journal_entry"]`` who asked (``user``) and whether for a change (``write``).
+    The application says in ``scope["state"]["journal_entry"]`` who asked (``user``) and whether for a change (``write``). It
+    may leave a function that gives its body in pieces in ``scope["state"]["pieces"]`` and give the length, but no body.
     """
 
     upload_limit = 104_857_600
@@ -26,7 +27,7 @@ class Hosted:
         request.account = "basic" if "authorization" in request.headers else "anonymous"
 
     async def handle(self, request: Request) -> Answer:
-        state: dict[str, Any] = {}
+        state: dict[str, Any] = {"hosted": True}
         host, _, port = request.headers.get("host", "127.0.0.1").partition(":")
         scope = {
             "type": "http",
@@ -63,14 +64,14 @@ class Hosted:
                     if name == b"content-type":
                         reply.content_type = value.decode("latin-1")
                     elif name == b"content-length":
-                        reply.length = int(value) if request.method == "HEAD" else None
+                        reply.length = int(value) if request.method == "HEAD" or "pieces" in state else None
                     else:
                         reply.headers.append((name.decode("latin-1"), value.decode("latin-1")))
             else:
                 chunks.append(message.get("body", b""))
 
         await self.app(scope, receive, send)
-        reply.body = b"".join(chunks)
+        reply.body, reply.pieces = b"".join(chunks), state.get("pieces")
         entry = state.get("journal_entry") or {}
         request.account = entry.get("user") or "anonymous"
         if entry.get("write"):

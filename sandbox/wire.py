@@ -5,7 +5,7 @@ at all, and the order in the journal is the order of the effects.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -71,13 +71,15 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back. ``headers`` besides content-type and content-length; ``length`` where the body is left out."""
+    """What goes back. ``headers`` besides content-type and content-length; ``length`` where the body is left out or comes in
+    ``pieces``: for what is too large to be held whole."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: list[tuple[str, str]] = field(default_factory=list)
     length: int | None = None
+    pieces: Callable[[], Iterator[bytes]] | None = None
 
 
 def answer(payload: object, status: int = 200, headers: list[tuple[str, str]] | None = None) -> Answer:

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 
 from sandbox.sample import generate, sample
 from sandbox.sample.model import Instance
+from sandbox.server import backup
 from sandbox.server.auth import Door
 from sandbox.server.call import Call
 from sandbox.server.errors import Refusal
@@ -90,6 +91,27 @@ def build(options: dict[str, Any]) -> Starlette:
 
         return endpoint
 
+    backups = backup.Backups(instance, version)
+
+    def of_backups(handler: Callable[..., Response]) -> Endpoint:
+        """Jobs may be asked for: the one change that is let in. Anything else but reading needs the header against XSRF."""
+
+        async def endpoint(request: Request) -> Response:
+            call = call_of(request)
+            if request.method == "GET":
+                return dressed(call, handler(call, backups))
+            if "x-atlassian-token" not in request.headers:
+                return dressed(call, Response("XSRF check failed", 403))
+            if request.method == "PUT":
+                return dressed(call, handler(call, backups))
+            try:
+                asked = await request.json()
+            except ValueError:
+                raise Refusal(400, "The settings are no JSON.") from None
+            return dressed(call, handler(call, backups, asked))
+
+        return endpoint
+
     async def refuse_write(request: Request) -> Response:
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > BODY_LIMIT:
@@ -126,6 +148,18 @@ def build(options: dict[str, Any]) -> Starlette:
     routes = [Route(path, reading(handler), methods=methods) for path, handler, needs in ROUTES if version.has(needs)]
     if version.has("json-rpc") and options.get("rpc", True):
         routes.append(Route("/rpc/json-rpc/confluenceservice-v2/{method}", remote, methods=["POST"]))
+    if version.has("backup-restore"):
+        routes += [
+            Route(f"/rest/api/backup-restore{path}", of_backups(handler), methods=[method])
+            for path, handler, method in (
+                ("/backup/site", backup.start_site, "POST"),
+                ("/backup/space", backup.start_spaces, "POST"),
+                ("/jobs", backup.jobs, "GET"),
+                ("/jobs/{job}", backup.job, "GET"),
+                ("/jobs/{job}/cancel", backup.cancel, "PUT"),
+                ("/jobs/{job}/download", backup.download, "GET"),
+            )
+        ]
     routes += [Route(path, front) for path in ("/", "/login.action", "/dashboard.action")]
     journal: list[dict[str, Any]] = []
     app = Starlette(

@@ -9,6 +9,9 @@ FEATURES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "pat": ((7, 9), None),
     "scan": ((7, 18), None),
     "space-status": ((8, 0), None),
+    # When exports began to tell their origin and time zone is not known; the oldest real one here that does is of 2023.
+    "export-origin": ((7, 0), None),
+    "backup-restore": ((8, 3), None),
     "user-list": ((8, 4), None),
     "server-information": ((9, 1), None),
     "space-permissions": ((9, 1), None),
