@@ -45,7 +45,7 @@ def scale(spaces: int, pages: int, attachments: int | None, users: int) -> dict[
 
 def configuration(servers: list[str], clouds: list[str], seed: int, size: dict[str, int]) -> dict[str, Any]:
     """What to serve: a server of each version, each with a seed of its own counted up from ``seed``, and a site of each mode."""
-    from sandbox.server.versions import Version
+    from sandbox.versions import Version
 
     instances: list[dict[str, Any]] = []
     names: Counter[str] = Counter()
@@ -129,7 +129,7 @@ def export(
     from sandbox.export import write_export
     from sandbox.sample import generate
     from sandbox.sample import sample as sample_of
-    from sandbox.server.versions import Version
+    from sandbox.versions import Version
 
     config = configuration([server], [], seed, scale(spaces, pages, attachments, users))
     options = config["instances"][0]["options"]

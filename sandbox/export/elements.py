@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sandbox.server.versions import Version
+from sandbox.versions import Version
 
 _PACKAGES = {
     "Space": "com.atlassian.confluence.spaces",

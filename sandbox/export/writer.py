@@ -13,7 +13,7 @@ from typing import IO
 
 from sandbox.export.elements import Dialect, Enum, Ids, Raw, Ref
 from sandbox.sample.model import Content, Instance, Kind, Revision, Space
-from sandbox.server.versions import Version
+from sandbox.versions import Version
 
 _CLASSES = {"page": "Page", "blogpost": "BlogPost", "comment": "Comment", "attachment": "Attachment"}
 _STATUSES = {"current": "current", "trashed": "deleted", "draft": "draft"}

@@ -158,7 +158,7 @@ class Builder:
         file.container = to.id
         file.media_type = media_type
         file.size = max(size, 120)
-        file.comment = comment
+        file.comment = file.revisions[-1].message = comment
         return self.instance.add(file)
 
     def post(self, space: str, title: str, by: str, body: str, at: datetime | None = None) -> Content:

@@ -258,6 +258,7 @@ class Generated(Instance):
         row.media_type = TYPES.get(name.rpartition(".")[2], TYPES["bin"])
         row.size = max(min(int(700 * r.paretovariate(0.7)), 3_000_000), 120)
         row.comment = "" if r.random() < 0.8 else "Uploaded again & renamed"
+        row.revisions[-1].message = row.comment  # what is said of a file is said of its version
         row.missing_file = r.random() < 0.004
         if r.random() < 0.05:
             row.labels = (("global", "archive"),)

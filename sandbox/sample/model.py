@@ -259,10 +259,17 @@ class Instance:
         """The body of a row that holds none."""
         raise NotImplementedError(f"content {content.id} has no body")
 
+    @staticmethod
+    def file_size(content: Content, version: int) -> int:
+        """Bytes of a version of an attachment."""
+        if content.media_type == "image/png" or version == content.version:
+            return content.size
+        return max(1, content.size - 7 * (content.version - version))
+
     def file(self, content: Content, version: int | None = None) -> bytes:
         """Bytes of a version of an attachment; the current one has exactly ``size`` bytes."""
         number = version or content.version
-        size = content.size if number == content.version else max(1, content.size - 7 * (content.version - number))
+        size = self.file_size(content, number)
         key = f"{self.seed}:{self.name}:{content.id}:{number}"
         if content.media_type == "image/png":
             return png(key, size)

@@ -23,8 +23,8 @@ from sandbox.server.errors import Refusal
 from sandbox.server.journal import Journal
 from sandbox.server.rest import ROUTES, Handler
 from sandbox.server.rpc import answer
-from sandbox.server.versions import Version
 from sandbox.server.viewer import Viewer
+from sandbox.versions import Version
 
 TOKEN = "sandbox-pat"
 PASSWORDS = {"admin": "admin"}

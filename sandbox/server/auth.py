@@ -6,7 +6,7 @@ import binascii
 
 from sandbox.sample.model import Instance, User
 from sandbox.server.errors import Refusal
-from sandbox.server.versions import Version
+from sandbox.versions import Version
 
 #: Failed logins after which a CAPTCHA is asked for.
 CAPTCHA_AFTER = 3

@@ -17,7 +17,7 @@ from sandbox.sample.model import Instance
 from sandbox.server.call import Call
 from sandbox.server.errors import Refusal
 from sandbox.server.shapes import Json, when
-from sandbox.server.versions import Version
+from sandbox.versions import Version
 
 #: How long a job works before others have their turn, in seconds.
 _TURN = 0.02

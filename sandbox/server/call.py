@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from sandbox.sample.model import Content, Instance, Space
 from sandbox.server.errors import Refusal
 from sandbox.server.shapes import Json, Shapes, Tree, expand_tree
-from sandbox.server.versions import Version
 from sandbox.server.viewer import Viewer
+from sandbox.versions import Version
 
 T = TypeVar("T")
 

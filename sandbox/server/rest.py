@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from sandbox.sample.model import Content, Kind, User
+from sandbox.sample.model import Content, Kind, Space, User
 from sandbox.server.call import Call
 from sandbox.server.cql import search
 from sandbox.server.errors import Refusal
@@ -330,10 +330,23 @@ def restriction(call: Call) -> Response:
     return JSONResponse(call.shapes.restriction(c, operation, call.tree))
 
 
-def content_watchers(call: Call) -> Response:
+def _watchers(call: Call, space: Space, keys: tuple[str, ...]) -> Response:
     call.known()
+    if not call.viewer.may_in(space, "SETSPACEPERMISSIONS"):
+        raise Refusal(403, "Only an administrator of Confluence or of the space can see who watches.")
+    return call.page(keys, lambda k: call.shapes.person(k, call.tree), 25)
+
+
+def content_watchers(call: Call) -> Response:
     c = call.content(call.path("id"))
-    return call.page(c.watchers, lambda k: {"type": "content", "watcher": call.shapes.person(k)}, 200)
+    if c.kind not in {"page", "blogpost"}:
+        raise Refusal(400, "Only pages and blog posts are watched.")
+    return _watchers(call, call.instance.spaces[c.space], c.watchers)
+
+
+def space_watchers(call: Call) -> Response:
+    space = call.space(call.path("key"))
+    return _watchers(call, space, space.watchers)
 
 
 def content_search(call: Call) -> Response:
@@ -398,6 +411,7 @@ ROUTES: tuple[tuple[str, Handler, str], ...] = (
     ("/rest/api/space/{key}", space, "rest"),
     ("/rest/api/space/{key}/content/{type}", space_content, "rest"),
     ("/rest/api/space/{key}/labels", space_labels, "space-creator"),
+    ("/rest/api/space/{key}/watchers", space_watchers, "watchers"),
     ("/rest/api/space/{key}/permissions", space_permissions, "space-permissions"),
     ("/rest/api/content", contents, "rest"),
     ("/rest/api/content/scan", scan, "scan"),

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from sandbox.sample.model import Content, Instance, Kind, Space, SpacePermission, tiny
-from sandbox.server.versions import PERMISSION_PAIRS, Version
 from sandbox.server.viewer import Viewer
+from sandbox.versions import PERMISSION_PAIRS, Version
 
 Json = dict[str, Any]
 Tree = dict[str, "Tree"]
@@ -193,7 +193,7 @@ class Shapes:
                 out["metadata"] = metadata
         if c.kind in {"page", "attachment"} and self.version.has("ids-in-links"):
             out["position"] = -1 if c.position is None else c.position
-        out["extensions"] = self.extensions(c, tree.get("extensions") or {})
+        out["extensions"] = self.extensions(c, tree.get("extensions") or {}, version)
         links: Json = {"webui": self.webui(c), "self": self.rest(path)}
         if c.kind == "attachment":
             links["download"] = self.download(c)
@@ -206,11 +206,13 @@ class Shapes:
         out["_expandable"] = expandable
         return out
 
-    def extensions(self, c: Content, tree: Tree) -> Json:
+    def extensions(self, c: Content, tree: Tree, version: int | None = None) -> Json:
         if c.kind == "page":
             return {"position": "none" if c.position is None else c.position}
         if c.kind == "attachment":
-            return {"mediaType": c.media_type, "fileSize": c.size, "comment": c.comment}
+            number = version or c.version
+            said = next((r.message for r in c.revisions if r.number == number), "")
+            return {"mediaType": c.media_type, "fileSize": self.instance.file_size(c, number), "comment": said}
         if c.kind != "comment":
             return {}
         top = c
