@@ -105,6 +105,13 @@ class Client:
         self.position = max(self.position, answer.get("position") or 0)
         return answer
 
+    def post_text(self, path: str, text: str) -> dict[str, Any]:
+        """A command whose body is a YAML file."""
+        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/yaml"}
+        answer: dict[str, Any] = self._call("POST", path, content=text.encode(), headers=headers)
+        self.position = max(self.position, answer.get("position") or 0)
+        return answer
+
     def _call(self, method: str, path: str, **request: Any) -> Any:
         deadline, pause = time.monotonic() + self._patience, 0.1
         while True:

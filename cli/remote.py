@@ -227,10 +227,34 @@ def analyze(
 @plan_app.command("save")
 @expected
 def save_plan(
-    name: Annotated[str, typer.Argument(help="Name of the plan.")],
-    source: Annotated[str, typer.Option(help="Name or id of an analyzed source.")],
-    site: Annotated[str, typer.Option(help="Name or id of the site.")],
+    name: Annotated[str | None, typer.Argument(help="Name of the plan.")] = None,
+    source: Annotated[str | None, typer.Option(help="Name or id of an analyzed source.")] = None,
+    site: Annotated[str | None, typer.Option(help="Name or id of the site.")] = None,
     space: Annotated[list[str] | None, typer.Option(help="Key of a space; may be repeated. Default: all.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Plan file (YAML) instead of the options.", exists=False)
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the plan file; save nothing.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Part of a space: attachments or rights.", metavar="KEY=PART")
+    ] = None,
+    tree: Annotated[
+        list[str] | None, typer.Option(help="Only this page of a space, and what is below it.", metavar="KEY=PAGE_ID")
+    ] = None,
+    new_key: Annotated[
+        list[str] | None, typer.Option(help="Another key on the site; links follow.", metavar="KEY=NEW_KEY")
+    ] = None,
+    on_key_conflict: Annotated[
+        Literal["fail", "skip"], typer.Option(help="What becomes of a space whose key is taken on the site.")
+    ] = "fail",
+    type_: Annotated[
+        Literal["global", "personal"] | None, typer.Option("--type", help="Of all spaces, only these.")
+    ] = None,
+    status: Annotated[Literal["current", "archived"] | None, typer.Option(help="Of all spaces, only these.")] = None,
+    search: Annotated[str | None, typer.Option(help="Of all spaces, those with this in key or name.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Of all spaces, not those whose key matches.", metavar="PATTERN")
+    ] = None,
     users: Annotated[
         Literal["all", "related", "none"], typer.Option(help="Everybody, those whom the spaces name, or nobody.")
     ] = "all",
@@ -257,20 +281,46 @@ def save_plan(
     personal_spaces: Annotated[
         Literal["move", "leave_out"], typer.Option(help="Move personal spaces as ordinary ones, or leave them out.")
     ] = "move",
+    addresses: Annotated[
+        Literal["source", "plan"],
+        typer.Option(help="Whose e-mail errors forbid the run: everybody's, or those of the plan's people."),
+    ] = "source",
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """Save a plan. It cannot be edited afterwards: save another one instead."""
+    if file is not None:
+        _save_file(file, check, url, token_file, data, json)
+        return
+    if name is None or source is None or site is None:
+        raise ClientError(
+            "A plan needs a name, a source and a site.",
+            "Give NAME --source SOURCE --site SITE, or a plan file with --file.",
+            "plan_incomplete",
+        )
     _known_reasons(accept or [])
+    narrowed = {"type": type_, "status": status, "search": search, "exclude": exclude}
+    narrowed = {k: v for k, v in narrowed.items() if v}
+    if space and narrowed:
+        raise ClientError(
+            "Spaces are named, and filtered besides.",
+            "Give either --space, or --type, --status, --search and --exclude.",
+            "filter_and_spaces",
+        )
+    parts, trees, keys = (
+        _pairs(option, each) for option, each in (("only", only), ("tree", tree), ("new-key", new_key))
+    )
     with Client.discover(url, token_file, data) as client:
         found = client.find("source", source)
+        named = {key for key, _ in (*parts, *trees, *keys)}
+        ids = _space_ids(client, found, sorted({*(space or ()), *named})) if space or named else {}
         body = {
             "name": name,
             "source": found["id"],
             "site": client.find("site", site)["id"],
-            "spaces": _space_ids(client, found, space) if space else "all",
+            "spaces": [ids[key] for key in space] if space else "all",
             "users": users,
             "groups": groups,
             "stage": stage,
@@ -284,9 +334,67 @@ def save_plan(
                 "former_names": former_names,
                 "personal_spaces": personal_spaces,
             },
+            "scopes": _scopes(ids, parts, trees),
+            "new_keys": {ids[key]: new for key, new in keys},
+            "key_conflicts": on_key_conflict,
+            "addresses": addresses,
         }
+        if narrowed:
+            body["filter"] = narrowed
         answer = client.post("/plans", body)
     _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")
+
+
+def _save_file(
+    file: Path, check: bool, url: str | None, token_file: Path | None, data: Path | None, json: bool
+) -> None:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientError(
+            f"{file} cannot be read ({type(error).__name__}).", "Check path and encoding (UTF-8).", "file_unreadable"
+        ) from error
+    with Client.discover(url, token_file, data) as client:
+        if check:
+            found = client.post_text("/plan-file/check", text)
+            if found["mistakes"]:
+                count = len(found["mistakes"])
+                raise ClientError(
+                    f"The plan file has {count} mistake{'' if count == 1 else 's'}.",
+                    "Mend each line as told.",
+                    "plan_file_wrong",
+                    found["mistakes"],
+                )
+            _recorded(found, json, f"{file} is right: it would be saved as “{found['plan']['name']}”.")
+            return
+        answer = client.post_text("/plan-file", text)
+    _recorded(answer, json, f"The plan of {file} is saved.")
+
+
+def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
+    """KEY=VALUE of a repeated option."""
+    pairs = []
+    for each in given or ():
+        key, equals, value = each.partition("=")
+        if not (key and equals and value):
+            raise ClientError(
+                f"--{option} {each} names no space and value.", f"Write --{option} KEY=VALUE.", "option_incomplete"
+            )
+        pairs.append((key, value))
+    return pairs
+
+
+def _scopes(ids: dict[str, str], parts: list[tuple[str, str]], trees: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    scopes: dict[str, dict[str, Any]] = {}
+    for key, part in parts:
+        if part not in ("all", "attachments", "rights"):
+            raise ClientError(
+                f"Of {key} there is no part “{part}”.", "Parts are all, attachments and rights.", "no_such_part"
+            )
+        scopes.setdefault(ids[key], {"space": ids[key]})["what"] = part
+    for key, page in trees:
+        scopes.setdefault(ids[key], {"space": ids[key]}).setdefault("roots", []).append(page)
+    return list(scopes.values())
 
 
 def _known_reasons(names: list[str]) -> None:
@@ -297,7 +405,8 @@ def _known_reasons(names: list[str]) -> None:
         )
 
 
-def _space_ids(client: Client, source: dict[str, Any], keys: list[str]) -> list[str]:
+def _space_ids(client: Client, source: dict[str, Any], keys: list[str]) -> dict[str, str]:
+    """Key, as it was given, to the space's id."""
     if not source["analysis"]:
         raise ClientError(
             f"“{source['name']}” is not analyzed yet, so its spaces are not known.",
@@ -310,7 +419,7 @@ def _space_ids(client: Client, source: dict[str, Any], keys: list[str]) -> list[
     if unknown:
         known = ", ".join(sorted(each["key"] or each["id"] for each in spaces)[:20])
         raise ClientError(f"The source has no space {', '.join(unknown)}.", f"It has: {known}.", "no_such_space")
-    return [by_key[key.lower()] for key in keys]
+    return {key: by_key[key.lower()] for key in keys}
 
 
 @plan_app.command("run")

@@ -9,7 +9,6 @@ from services.executor.job import Job
 from shared.confluence import storage
 from shared.confluence.model import Comment, Content
 from shared.confluence.source import NotInSource
-from shared.confluence.spacekey import site_key
 from shared.events.catalog.work import Kind
 
 
@@ -60,7 +59,8 @@ class Bodies:
             case storage.BlogRef():
                 return await self._titled(r.space_key, r.title, r)
             case storage.SpaceRef():
-                return storage.SpaceKey(site_key(r.key)) if site_key(r.key) != r.key else storage.Keep()
+                new_key = await self._job.key_on_site(r.key)
+                return storage.SpaceKey(new_key) if new_key != r.key else storage.Keep()
             case storage.ContentIdRef():
                 found = await self._job.content_target(r.id)
                 return storage.ContentId(found[1]) if found else None
@@ -82,7 +82,7 @@ class Bodies:
 
     async def _titled(self, key: str | None, title: str, blog: storage.BlogRef | None) -> storage.Target:
         """A link by title stays one, unless the space has another key there or the page another title."""
-        new_key = site_key(key) if key else None
+        new_key = await self._job.key_on_site(key) if key else None
         id = await self._job.source.find_content(key or self._key, title, _day(blog.day) if blog else None)
         if id is not None and await self._renamed(id):
             found = await self._job.content_target(id)
@@ -114,7 +114,7 @@ class Bodies:
             if id is None:
                 return storage.Keep()
         if r.kind == "space" and r.space_key:
-            return storage.Url(f"{base}/spaces/{quote(site_key(r.space_key))}{anchor}")
+            return storage.Url(f"{base}/spaces/{quote(await self._job.key_on_site(r.space_key))}{anchor}")
         if id is None:
             return storage.Keep()
         found = await self._job.content_target(id)
@@ -123,7 +123,7 @@ class Bodies:
         kind, target = found
         if r.kind == "attachment" and r.filename:
             return storage.Url(f"{base}/download/attachments/{target}/{quote(r.filename)}")
-        space = quote(site_key(r.space_key or await self._space_of(id)))
+        space = quote(await self._job.key_on_site(r.space_key or await self._space_of(id)))
         place = "blog" if kind is Kind.BLOGPOST else "pages"
         return storage.Url(f"{base}/spaces/{space}/{place}/{target}{anchor}")
 

@@ -9,7 +9,7 @@ from shared.confluence.cloud import CloudSite
 from shared.confluence.site import Account, SiteSpace
 from shared.confluence.source import Source
 from shared.confluence.spacekey import site_key
-from shared.events.catalog.plan import PlanSaved
+from shared.events.catalog.plan import PlanSaved, SpaceScope
 from shared.events.catalog.work import ACCOUNTS, BY_DEPTH, Entity, Kind, Outcome, Phase
 from shared.events.claims import Claim
 from shared.events.reasons import Reason
@@ -95,6 +95,14 @@ class Job:
     taken: set[str] = field(default_factory=set)
     _space: SiteSpace | None = None
     _source_key: str | None = None
+    _keys: dict[str, str] = field(default_factory=dict)
+    _into_earlier: bool | None = None
+
+    @property
+    def scope(self) -> SpaceScope:
+        """What of the task's space moves."""
+        assert self.space_id is not None
+        return self.saved.scope(self.space_id)
 
     @property
     def site_id(self) -> str:
@@ -179,12 +187,69 @@ class Job:
             self._source_key = (await self.source.space(self.space_id)).key
         return self._source_key
 
+    async def key_on_site(self, key: str) -> str:
+        """The key on the site of a space with this key at the source: as this plan says if it takes the space along, else
+        as the plan said that moved it."""
+        if (known := self._keys.get(key.lower())) is not None:
+            return known
+        space = await self.pool.fetchval(
+            "SELECT space FROM people.space WHERE source = $1 AND lower(key) = lower($2)", self.source_id, key
+        )
+        given = None
+        if space is not None:
+            plan = self.saved.plan if space in self.saved.spaces else await self._moved_by(space)
+            given = await self.pool.fetchval(
+                "SELECT key FROM people.plan_key WHERE plan = $1 AND space = $2", plan, space
+            )
+        self._keys[key.lower()] = found = str(given) if given is not None else site_key(key)
+        return found
+
+    async def _moved_by(self, space: str) -> str | None:
+        """The plan that moved a space of the source to the site."""
+        plan = await self.pool.fetchval(
+            "SELECT t.plan FROM work.id_map m JOIN work.task t ON t.task = m.task"
+            " WHERE m.site = $1 AND m.source = $2 AND m.kind = 'space' AND m.id = $3",
+            self.site_id,
+            self.source_id,
+            space,
+        )
+        return None if plan is None else str(plan)
+
+    async def taken_over(self) -> SiteSpace | None:
+        """The space that an earlier plan made on the site, where this one goes on in it: it adds attachments or rights to
+        what is there, or fills what was made ahead for attachments only."""
+        earlier = await self.pool.fetchrow(
+            "SELECT m.target, t.what FROM work.id_map m JOIN work.task t ON t.task = m.task"
+            " WHERE m.site = $1 AND m.source = $2 AND m.kind = 'space' AND m.id = $3 AND t.task <> $4",
+            self.site_id,
+            self.source_id,
+            self.space_id,
+            self.claim.work.task,
+        )
+        if earlier is None or (self.scope.what == "all" and earlier["what"] != "attachments"):
+            return None
+        found = await self.site.find_space(await self.key_on_site(await self.source_key()))
+        return found if found is not None and found.id == earlier["target"] else None
+
+    async def into_earlier(self) -> bool:
+        """Whether the task's space was made by an earlier plan: what that one moved is then there already."""
+        if self._into_earlier is None:
+            self._into_earlier = bool(
+                await self.pool.fetchval(
+                    "SELECT true FROM work.outcome o JOIN work.outcome mine ON mine.task = $1 AND mine.kind = 'space'"
+                    " AND mine.target = o.target WHERE o.kind = 'space' AND o.id = $2 AND o.task <> $1 LIMIT 1",
+                    self.claim.work.task,
+                    self.space_id,
+                )
+            )
+        return self._into_earlier
+
     async def space(self) -> SiteSpace:
         """The task's space on the site. Raises SpaceGone when it is not there."""
         if self._space is None:
             assert self.space_id is not None
             target = await self.target(Kind.SPACE, self.space_id)
-            found = await self.site.find_space(site_key(await self.source_key()))
+            found = await self.site.find_space(await self.key_on_site(await self.source_key()))
             if found is None or found.id != target:
                 raise SpaceGone
             self._space = found

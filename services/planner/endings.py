@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 
 from services.planner.domain.tasks import Finish, Task
-from shared.events.catalog.task import SpaceFailed, SpaceMigrated, TaskEnded, TaskEnding
+from shared.events.catalog.task import SpaceFailed, SpaceMigrated, SpaceSkipped, TaskEnded, TaskEnding
 from shared.events.catalog.work import Kind, KindCount, Outcome, ReasonCount, Tally, TaskKind
 from shared.events.reasons import Reason
 
@@ -63,6 +63,8 @@ async def ending(pool: asyncpg.Pool, task: Task, finish: Finish) -> TaskEnding:
         return TaskEnded(**data, stopped=task.stopping and not finish.complete, reason=task.fatal)
     if task.stopping and not finish.complete and task.failing is None:
         return TaskEnded(**data, stopped=True)
+    if finish.skipped:
+        return SpaceSkipped(**data, space=task.space, reason=finish.reason)
     failed = [r for (_, o, r), _n in reasons.most_common() if o is Outcome.FAILED]
     any_failed = any(counter[Outcome.FAILED] for counter in by_kind.values())
     target = await pool.fetchval(

@@ -4,7 +4,6 @@ A command sent twice has one effect: its first event's id follows from the comma
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,8 +11,8 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from services.planner.domain import plans
+from services.planner.saving import Saving
 from shared.events import commands as c
-from shared.events.catalog.analysis import SpacesAnalyzed
 from shared.events.catalog.plan import (
     PlanArchived,
     PlanPaused,
@@ -24,9 +23,8 @@ from shared.events.catalog.plan import (
     PlanUnstuck,
 )
 from shared.events.catalog.target import SiteRegistered
-from shared.events.contract import BadEvent, Event, UnknownEvent, canonical
+from shared.events.contract import BadEvent, Event, UnknownEvent
 from shared.events.deciding import OVERTAKEN, Decider, refused
-from shared.events.reasons import Reason
 from shared.events.store import EventStore
 from shared.events.types import derived_id
 
@@ -67,76 +65,10 @@ class Handlers(Decider):
             return done
         await self._caught_up()
         plan = derived_id(command.command_id, "plan")
-        taken = await self._pool.fetchval("SELECT id FROM people.plan WHERE name = $1", command.name)
-        if taken is not None and taken != plan:
-            return refused("name_taken", f"A plan is called “{command.name}” already.", "Choose another name.")
-        if not await self._pool.fetchval("SELECT true FROM work.site WHERE site = $1", command.site):
-            return refused("site_unknown", "There is no such site.", "Add the site first: cloudward site add.", 404)
-        analysis = await self._pool.fetchval(
-            "SELECT analysis FROM work.analysis WHERE source = $1 AND state = 'completed' ORDER BY position DESC LIMIT 1",
-            command.source,
-        )
-        if analysis is None:
-            return refused(
-                "not_analyzed", "The source has no completed analysis.", "Analyze it first: cloudward analyze SOURCE."
-            )
-        known: list[str] = []
-        for row in await self._store.read_stream(f"analysis-{analysis}"):
-            if isinstance(event := row.event, SpacesAnalyzed):
-                known += [n.space for n in event.spaces]
-        spaces = known if command.spaces == "all" else list(dict.fromkeys(command.spaces))
-        if unknown := sorted(set(spaces) - set(known)):
-            return refused(
-                "space_unknown",
-                f"{len(unknown)} of the chosen spaces are not in the source's last analysis.",
-                "Analyze the source again, or leave them out.",
-                422,
-                findings=[{"space": s} for s in unknown[:100]],
-            )
-        if not spaces and command.users != "all" and not command.groups:
-            return refused(
-                "empty_plan", "The plan holds neither users nor spaces.", "Choose at least one of them.", 422
-            )
-        try:
-            accepted = tuple(sorted({Reason(a) for a in command.accepted}))
-        except ValueError as error:
-            return refused("reason_unknown", str(error), "See the list of reasons in the documentation.", 422)
-        if command.map is not None and not await self._pool.fetchval(
-            "SELECT true FROM people.map WHERE id = $1 AND source = $2", command.map, command.source
-        ):
-            return refused("map_unknown", "The source has no such map.", "Make one: cloudward source map.", 422)
-        decided = {
-            "source": command.source,
-            "site": command.site,
-            "users": command.users,
-            "groups": command.groups,
-            "spaces": sorted(spaces),
-            "accepted": [a.value for a in accepted],
-            **({"map": command.map} if command.map else {}),
-            **({"access_group": command.access_group} if command.access_group else {}),
-            "options": command.options.model_dump(mode="json"),
-        }
-        await self._pool.execute(
-            "INSERT INTO people.plan (id, name, access_group) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-            plan,
-            command.name,
-            command.access_group,
-        )
-        event_ = PlanSaved(
-            plan=plan,
-            source=command.source,
-            site=command.site,
-            analysis=analysis,
-            stage=command.stage,
-            users=command.users,
-            groups=command.groups,
-            spaces=tuple(spaces),
-            accepted=accepted,
-            options=command.options,
-            digest=hashlib.sha256(canonical(decided)).hexdigest(),
-            map=command.map,
-        )
-        return await self.decide(command, f"plan-{plan}", -1, event_)
+        prepared = await Saving(self._store, self._pool).prepare(command, plan)
+        if isinstance(prepared, c.Reply):
+            return prepared
+        return await self.decide(command, f"plan-{plan}", -1, prepared)
 
     async def run_plan(self, command: c.RunPlan) -> c.Reply:
         return await self._about_plan(command, plans.run, None)
@@ -190,6 +122,7 @@ class Handlers(Decider):
         """The run's event, or why it is refused: consent, and people whose addresses nobody has repaired."""
         await self._caught_up()
         saved = plan.saved
+        await self._keep_keys(saved)
         unknown_too = saved.users != "none"
         rows = await self._pool.fetch(
             "SELECT address, count(*) AS n FROM people.person WHERE source = $1 AND repair IS NULL"
@@ -221,6 +154,19 @@ class Handlers(Decider):
             "consent_required",
             "Nobody has agreed yet that data of this source are copied to this site.",
             "Run it with --consent to agree; who and when is recorded.",
+        )
+
+    async def _keep_keys(self, saved: PlanSaved) -> None:
+        """A space that goes on in what an earlier plan made keeps the key that it got then."""
+        await self._pool.execute(
+            "INSERT INTO people.plan_key SELECT $1, m.id, k.key FROM work.id_map m JOIN work.task t ON t.task = m.task"
+            " JOIN people.plan_key k ON k.plan = t.plan AND k.space = m.id WHERE m.site = $2 AND m.source = $3"
+            " AND m.kind = 'space' AND m.id = ANY($4) AND (t.what = 'attachments' OR m.id = ANY($5)) ON CONFLICT DO NOTHING",
+            saved.plan,
+            saved.site,
+            saved.source,
+            list(saved.spaces),
+            [scope.space for scope in saved.scopes if scope.what != "all"],
         )
 
     async def _caught_up(self) -> None:

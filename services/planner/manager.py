@@ -7,6 +7,7 @@ harmless: one conflicts and looks again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -150,7 +151,7 @@ class Manager:
                 await self._mark_tasks(row.stream_id)
         elif row.category == "task":
             self._dirty_tasks.add(row.stream_id)
-            if row.type in ("TaskStarted", "SpaceMigrated", "SpaceFailed", "TaskEnded") or (
+            if row.type in ("TaskStarted", "SpaceMigrated", "SpaceFailed", "SpaceSkipped", "TaskEnded") or (
                 row.type == "PhasePlanned" and b'"attachment"' in row.body
             ):
                 plan = await self._pool.fetchval("SELECT plan FROM work.task WHERE task = $1", row.stream_id)
@@ -281,9 +282,20 @@ class Manager:
             )
             if key is None:
                 raise LookupError("a space without a key")
-            target = await self._target(plan.saved.site, site_key(key).lower())
+            new_key = await self._pool.fetchval(
+                "SELECT key FROM people.plan_key WHERE plan = $1 AND space = $2", plan.id, start.space
+            )
+            target = await self._target(plan.saved.site, (new_key or site_key(key)).lower())
             marker = derived_id(task, "marker")
-        event = TaskStarted(task=task, plan=plan.id, kind=start.kind, space=start.space, target=target, marker=marker)
+        event = TaskStarted(
+            task=task,
+            plan=plan.id,
+            kind=start.kind,
+            space=start.space,
+            target=target,
+            marker=marker,
+            what=plan.saved.scope(start.space).what if start.space is not None else "all",
+        )
         # The guard: whoever decides by an old state of the plan starts nothing in one that is over.
         guard = Guard(f"plan-{plan.id}", plan.version)
         await self._append(f"task-{task}", -1, derived_id(task, "started"), event, plan.id, guard)
@@ -408,6 +420,10 @@ class Manager:
         raise LookupError("an inventory chunk without an inventory")
 
     async def _finish(self, task: tasks.Task, finish: tasks.Finish) -> None:
+        plan = await self._plan(task.plan)
+        skips = plan is not None and plan.saved.key_conflicts == "skip"
+        if skips and task.failing is Reason.SPACE_KEY_CONFLICT:
+            finish = replace(finish, reason=Reason.SPACE_KEY_CONFLICT, skipped=True)
         event: TaskEnding = await endings.ending(self._pool, task, finish)
         if task.space is not None:
             await self._release(task)

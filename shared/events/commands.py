@@ -76,11 +76,31 @@ class RegisterSite(Command):
     secret: Id | None = None
 
 
-class SavePlan(Command):
-    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named.
+class SpaceFilter(BaseModel):
+    """Which spaces of the source are meant, where not every one is named. Patterns (``*``, ``?``) are matched against keys,
+    ``search`` against key and name; letters' case never counts."""
 
-    ``map``: of the source's groups and users. ``access_group``: the site's group that gives access, where it has several.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: Literal["global", "personal"] | None = None
+    status: Literal["current", "archived"] | None = None
+    search: str | None = Field(default=None, min_length=1, max_length=200)
+    keys: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class Scope(BaseModel):
+    """A space that does not move whole: ``what`` of it, or only the page trees below and with ``roots``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    space: str
+    what: Literal["all", "attachments", "rights"] = "all"
+    roots: tuple[str, ...] = ()
+
+
+class SavePlan(Command):
+    """``spaces``: ids of the source's spaces, or "all" that ``filter`` lets through. ``accepted``: reasons for a skip that
+    the review named. ``new_keys``: space id to its key on the site. ``map``: of the source's groups and users.
+    ``access_group``: the site's group that gives access, where it has several. For the rest see the event PlanSaved."""
 
     SUBJECT: ClassVar[str] = "cmd.planner.save_plan"
     name: str = Field(min_length=1, max_length=200)
@@ -90,10 +110,16 @@ class SavePlan(Command):
     users: Literal["all", "related", "none"] = "all"
     groups: bool = True
     spaces: list[str] | Literal["all"] = "all"
+    filter: SpaceFilter | None = None
     accepted: list[str] = Field(default_factory=list)
     map: Id | None = None
     access_group: str | None = Field(default=None, max_length=255)
     options: MoveOptions = MoveOptions()
+    scopes: list[Scope] = Field(default_factory=list)
+    key_conflicts: Literal["fail", "skip"] = "fail"
+    new_keys: dict[str, str] = Field(default_factory=dict)
+    addresses: Literal["source", "plan"] = "source"
+    copy_of: Id | None = None
 
 
 class PlanCommand(Command):

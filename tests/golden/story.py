@@ -85,6 +85,26 @@ def story() -> list[Event]:
         saved.model_copy(update={"plan": id_of("third"), "spaces": ()}),
         plan.PlanStarted(plan=id_of("third"), consent="given"),
         whole,
+        saved.model_copy(update=partly(id_of("fourth"))),
+        plan.PlanStarted(plan=id_of("fourth"), consent="given_before"),
+        task.TaskStarted(
+            task=id_of("space-d"),
+            plan=id_of("fourth"),
+            kind=TaskKind.SPACE,
+            space="1",
+            target=id_of("td"),
+            marker=id_of("m"),
+            what="attachments",
+        ),
+        task.SpaceSkipped(
+            task=id_of("space-d"),
+            plan=id_of("fourth"),
+            space="1",
+            remainder=counts(page=2),
+            remainder_reason=Reason.SPACE_KEY_CONFLICT,
+            reason=Reason.SPACE_KEY_CONFLICT,
+            **ending,
+        ),
         AnalysisStarted(analysis=id_of("again"), source=SOURCE, chunk=id_of("d0")),
         AnalysisFailed(analysis=id_of("again"), source=SOURCE, code=AnalysisFailure.SOURCE_UNREACHABLE),
         system.LogRestored(position=70),
@@ -98,6 +118,23 @@ def story() -> list[Event]:
         access.TokenCreated(subject=id_of("machine"), role="viewer", days=30),
         access.TokenRevoked(subject=id_of("machine")),
     ]
+
+
+def partly(name: str) -> dict[str, Any]:
+    """A plan that takes spaces in part, under other keys, and leaves out those whose key is taken."""
+    scopes = (
+        plan.SpaceScope(space="1", what="attachments"),
+        plan.SpaceScope(space="2", roots=("11", "12")),
+    )
+    return {
+        "plan": name,
+        "spaces": ("1", "2"),
+        "scopes": scopes,
+        "key_conflicts": "skip",
+        "new_keys": ("2",),
+        "addresses": "plan",
+        "copy_of": id_of("second"),
+    }
 
 
 def rows() -> list[Recorded]:

@@ -44,7 +44,7 @@ def test_a_golden_log_is_as_it_was_signed(file: Path) -> None:
 def test_every_event_of_a_golden_log_still_has_its_meaning(file: Path) -> None:
     expected = json.loads(file.with_suffix(".plans.json").read_text())
     assert story.folded(file) == expected
-    assert [plan["status"] for plan in expected] == ["FAILED", "STOPPED", "FINISHED"]
+    assert [plan["status"] for plan in expected] == ["FAILED", "STOPPED", "FINISHED", "RUNNING"]
 
 
 @pytest.mark.parametrize("file", LOGS, ids=lambda file: file.stem)
@@ -71,7 +71,12 @@ async def test_every_projection_folds_a_golden_log_to_its_end(file: Path, databa
         await pool.close()
     assert await admin.fetchval("SELECT count(*) FROM work.poison") == 0
     statuses = await admin.fetch("SELECT status, archived FROM read.plan ORDER BY saved_at")
-    assert [tuple(each) for each in statuses] == [("FAILED", False), ("STOPPED", True), ("FINISHED", False)]
+    assert [tuple(each) for each in statuses] == [
+        ("FAILED", False),
+        ("STOPPED", True),
+        ("FINISHED", False),
+        ("RUNNING", False),
+    ]
     await admin.close()
 
 

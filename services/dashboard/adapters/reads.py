@@ -25,6 +25,7 @@ from services.dashboard.domain.shapes import (
     SpaceCounts,
     Task,
 )
+from shared.confluence.spacekey import site_key
 from shared.events.catalog.analysis import AnalysisFailure
 from shared.events.projections.base import Connection, Pool
 from shared.events.projections.conservation import Conservation, plan_conserved
@@ -102,18 +103,20 @@ LEFT JOIN progress g ON g.plan = p.plan
 WHERE p.plan = ANY($1) ORDER BY p.saved_at DESC, p.plan
 """
 _TASKS = """
-SELECT t.*, s.key, s.name, g.lower_key,
+SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{}') AS roots, g.key AS new_key,
        (SELECT json_object_agg(k.kind, json_build_object('selected', k.selected, 'migrated', k.migrated, 'skipped',
        k.skipped,
                                                          'failed', k.failed))::text
         FROM read.task_kind k WHERE k.task = t.task) AS kinds
 FROM read.task t JOIN read.plan p USING (plan) LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
-LEFT JOIN people.target g ON g.id = t.target
+LEFT JOIN read.plan_space w ON w.plan = t.plan AND w.space = t.space
+LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
 WHERE t.plan = $1 ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
 """
 _WAITING_SPACES = """
-SELECT w.space, s.key, s.name FROM read.plan_space w JOIN read.plan p USING (plan)
+SELECT w.space, w.what, w.roots, s.key, s.name, g.key AS new_key FROM read.plan_space w JOIN read.plan p USING (plan)
 LEFT JOIN people.space s ON s.source = p.source AND s.space = w.space
+LEFT JOIN people.plan_key g ON g.plan = w.plan AND g.space = w.space
 WHERE w.plan = $1 AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY s.key,
 w.space
 """
@@ -227,18 +230,47 @@ class Reads:
             return None
         summary = summaries[0]
         async with self._pool.acquire() as connection:
-            choice = await connection.fetchrow("SELECT users, groups, accepted FROM read.plan WHERE plan = $1", id)
+            choice = await connection.fetchrow(
+                "SELECT users, groups, accepted, key_conflicts, addresses, copy_of FROM read.plan WHERE plan = $1", id
+            )
             tasks = await self._tasks(connection, summary)
             reasons = await self._reasons(connection, id, choice["accepted"] if choice else [])
         assert choice is not None
         return PlanDetail(
             **summary.model_dump(),
-            users=choice["users"],
-            groups=choice["groups"],
-            accepted=choice["accepted"],
+            **choice,
             tasks=tasks,
             reasons=reasons,
         )
+
+    async def names(self, what: str) -> dict[str, str]:
+        """Id to name of every source or site."""
+        table = {"source": "source", "site": "site"}[what]
+        rows = await self._pool.fetch(f"SELECT id, name FROM people.{table} p JOIN read.{table} r ON r.{table} = p.id")
+        return {row["id"]: row["name"] for row in rows}
+
+    async def plan_named(self, name: str) -> str | None:
+        """The plan of this name."""
+        found = await self._pool.fetchval(
+            "SELECT id FROM people.plan n JOIN read.plan p ON p.plan = n.id WHERE name = $1", name
+        )
+        return None if found is None else str(found)
+
+    async def space_keys(self, source: str) -> dict[str, str] | None:
+        """Space to key of the source's last completed analysis; None where there is none."""
+        analysis = await self._pool.fetchval(
+            "SELECT analysis FROM read.analysis WHERE source = $1 AND state = 'completed' ORDER BY position DESC LIMIT 1",
+            source,
+        )
+        if analysis is None:
+            return None
+        rows = await self._pool.fetch(
+            "SELECT a.space, coalesce(p.key, a.space) AS key FROM read.analysis_space a"
+            " LEFT JOIN people.space p ON p.source = $2 AND p.space = a.space WHERE a.analysis = $1",
+            analysis,
+            source,
+        )
+        return {row["space"]: row["key"] for row in rows}
 
     async def has_stream(self, category: str, id: str) -> bool:
         """By the log, not by the read model: what was recorded a moment ago is there."""
@@ -303,6 +335,9 @@ class Reads:
                 link=None,
                 started_at=None,
                 ended_at=None,
+                what=row["what"],
+                roots=row["roots"],
+                new_key=row["new_key"],
             )
             for row in waiting
         ]
@@ -426,6 +461,9 @@ def _task(row: asyncpg.Record, site_url: str | None) -> Task:
         link=_link(row, site_url),
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        what=row["what"],
+        roots=row["roots"],
+        new_key=row["new_key"],
     )
 
 
@@ -434,9 +472,7 @@ def _link(row: asyncpg.Record, site_url: str | None) -> str | None:
     one."""
     if row["target_space"] is None or site_url is None or row["key"] is None:
         return None
-    other = row["lower_key"] is not None and row["lower_key"] != row["key"].lower()
-    key = row["lower_key"].upper() if other else row["key"]
-    return f"{site_url.rstrip('/')}/wiki/spaces/{key}"
+    return f"{site_url.rstrip('/')}/wiki/spaces/{row['new_key'] or site_key(row['key'])}"
 
 
 def totals(kinds: Mapping[str, Counts]) -> dict[str, Counts]:

@@ -149,6 +149,8 @@ class Past:
                 mine.state = "done" if event.reason is None else "failed"
                 if isinstance(event, task.SpaceMigrated):
                     mine.state, known.spaces_migrated = "migrated", known.spaces_migrated + 1
+                elif isinstance(event, task.SpaceSkipped):
+                    mine.state = "done"
                 elif isinstance(event, task.SpaceFailed):
                     mine.state, known.spaces_failed = "failed", known.spaces_failed + 1
                 elif isinstance(event, task.TaskEnded) and event.stopped:

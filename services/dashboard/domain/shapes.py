@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.dashboard.domain.access import Role
 from shared.events.catalog.plan import MoveOptions
+from shared.events.commands import Scope, SpaceFilter
 from shared.events.reasons import Reason
 from shared.events.types import Id
 
@@ -66,7 +67,9 @@ class RepairIn(Input):
 
 
 class PlanIn(Input):
-    """``spaces``: ids of the source's spaces, or "all". ``accepted``: reasons for a skip that the review named."""
+    """``spaces``: ids of the source's spaces, or "all" that ``filter`` lets through. ``scopes``: spaces that do not move
+    whole. ``new_keys``: space id to its key on the site. ``key_conflicts``: what becomes of a space whose key is taken there.
+    ``addresses``: whose e-mail errors forbid the run. ``accepted``: reasons for a skip that the review named."""
 
     name: str = Field(min_length=1, max_length=200)
     source: Id
@@ -75,12 +78,34 @@ class PlanIn(Input):
     users: Literal["all", "related", "none"] = "all"
     groups: bool = True
     spaces: list[str] | Literal["all"] = "all"
+    filter: SpaceFilter | None = None
     accepted: list[Reason] = Field(default_factory=list)
     map: Id | None = Field(default=None, description="A map of the source's groups and users.")
     access_group: str | None = Field(
         default=None, min_length=1, max_length=255, description="The site's group that gives access, if it has several."
     )
     options: MoveOptions = MoveOptions()
+    scopes: list[Scope] = Field(default_factory=list)
+    key_conflicts: Literal["fail", "skip"] = "fail"
+    new_keys: dict[str, str] = Field(default_factory=dict)
+    addresses: Literal["source", "plan"] = "source"
+
+
+class CheckedFile(BaseModel):
+    """A plan file that was looked at. ``plan``: what would be saved, with ids instead of names."""
+
+    class Mistake(BaseModel):
+        """``line`` and ``column`` count from 1; ``where``: the place in the file, such as ``spaces[2].move``."""
+
+        line: int
+        column: int
+        where: str
+        problem: str
+        remedy: str
+
+    ok: bool
+    mistakes: list[Mistake]
+    plan: dict[str, Any] | None
 
 
 class RunIn(Input):
@@ -259,7 +284,8 @@ class PlanSummary(BaseModel):
 
 
 class Task(BaseModel):
-    """``kind``: users, groups or space. ``link``: the space on the site, once it is there."""
+    """``kind``: users, groups or space. ``link``: the space on the site, once it is there. ``what`` of a space moves, of
+    it only the page trees below ``roots`` where there are some; ``new_key``: its key on the site, where it is another."""
 
     id: str | None
     kind: str
@@ -273,6 +299,9 @@ class Task(BaseModel):
     link: str | None
     started_at: datetime | None
     ended_at: datetime | None
+    what: str = "all"
+    roots: list[str] = Field(default_factory=list)
+    new_key: str | None = None
 
 
 class ReasonGroup(BaseModel):
@@ -295,6 +324,9 @@ class PlanDetail(PlanSummary):
     users: str
     groups: bool
     accepted: list[str]
+    key_conflicts: str = "fail"
+    addresses: str = "source"
+    copy_of: str | None = None
     tasks: list[Task]
     reasons: list[ReasonGroup]
 

@@ -40,6 +40,8 @@ async def move(job: Job) -> None:
         container = await job.content_target(row.container or "")
         if container is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
+        if (there := await job.target(Kind.ATTACHMENT, row.id)) is not None and await job.into_earlier():
+            return row.migrated(there, adopted=True)
         kind, target = container
         if kind is Kind.ATTACHMENT:
             return row.skipped(Reason.NO_CLOUD_COUNTERPART)

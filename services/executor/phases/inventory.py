@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from services.executor.job import Job
+from services.executor.phases.trees import Trees
 from shared.confluence.model import Item
 from shared.confluence.persons import person_key
 from shared.events.catalog.chunk import InventoryResult
@@ -137,35 +138,62 @@ async def _group_key(job: Job, name: str) -> str:
 
 async def _space(job: Job, writer: _Writer) -> None:
     assert job.space_id is not None
+    scope = job.scope
     await writer.add(Kind.SPACE, job.space_id)
+    trees = await _trees(job)
     async for item in job.source.items(job.space_id):
-        await _item(writer, item)
-    await writer.flush()
-    await _orders(job, writer)
-    async for permission in job.source.permissions(job.space_id):
-        await writer.add(Kind.PERMISSION, permission.id, depth=int(permission.operation != VIEWING))
+        if (taken := trees.taken(item) if trees else item) is not None:
+            await _item(writer, taken, scope.what)
+    if trees is not None:
+        for item in trees.held_back():
+            await _item(writer, item, scope.what)
+    if scope.what == "all":
+        await writer.flush()
+        await _orders(job, writer)
+    if scope.what != "attachments":
+        async for permission in job.source.permissions(job.space_id):
+            await writer.add(Kind.PERMISSION, permission.id, depth=int(permission.operation != VIEWING))
 
 
-async def _item(writer: _Writer, item: Item) -> None:
+async def _trees(job: Job) -> Trees | None:
+    """The page trees that the plan is limited to in this space; None where it takes all pages."""
+    if not job.scope.roots:
+        return None
+    assert job.space_id is not None
+    parents = {i.id: i.parent async for i in job.source.items(job.space_id) if i.kind == "page"}
+    return Trees(parents, job.scope.roots)
+
+
+# What of a space moves: the kinds of items that its inventory then lists.
+_LISTED: dict[str, frozenset[str]] = {
+    "all": frozenset({"page", "blogpost", "comment", "attachment"}),
+    "attachments": frozenset({"page", "blogpost", "attachment"}),
+    "rights": frozenset(),
+}
+
+
+async def _item(writer: _Writer, item: Item, what: str = "all") -> None:
     kind = Kind(item.kind)
-    await writer.add(
-        kind,
-        item.id,
-        version=item.version,
-        parent=item.parent,
-        container=item.container,
-        depth=item.depth,
-        position=item.position,
-        size=item.size,
-        has_file=item.has_file,
-        dangling=item.dangling,
-        homepage=item.homepage,
-    )
+    if item.kind in _LISTED[what]:
+        await writer.add(
+            kind,
+            item.id,
+            version=item.version,
+            parent=item.parent,
+            container=item.container,
+            depth=item.depth,
+            position=item.position,
+            size=item.size,
+            has_file=item.has_file,
+            dangling=item.dangling,
+            homepage=item.homepage,
+        )
     if kind in (Kind.PAGE, Kind.BLOGPOST):
-        await writer.add(Kind.BODY, item.id, version=item.version, parent=kind.value)
-        if item.labels:
-            await writer.add(Kind.LABEL, item.id, parent=kind.value)
-        if item.restrictions:
+        if what == "all":
+            await writer.add(Kind.BODY, item.id, version=item.version, parent=kind.value)
+            if item.labels:
+                await writer.add(Kind.LABEL, item.id, parent=kind.value)
+        if item.restrictions and what != "attachments":
             await writer.add(Kind.RESTRICTION, item.id, parent=kind.value)
 
 

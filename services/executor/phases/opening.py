@@ -5,7 +5,6 @@ from services.executor.job import Job, Row
 from services.executor.phases.inventory import VIEWING
 from services.executor.phases.people import access_group
 from shared.confluence.model import Permission
-from shared.confluence.spacekey import site_key
 from shared.events.catalog.work import Entity
 from shared.events.reasons import GENERIC_GROUPS, Reason
 
@@ -46,7 +45,7 @@ async def open_space(job: Job) -> None:
             if permission.id in ids:
                 wanted[permission.id] = permission
     access: list[str] = []
-    key = site_key(await job.source_key())
+    key = await job.key_on_site(await job.source_key())
 
     async def handle(row: Row, look: bool) -> Entity:
         if closed:
@@ -71,7 +70,8 @@ async def open_space(job: Job) -> None:
     done = await work_through(job, rows, handle)
     if job.claim.purpose == "work" and await _is_first(job):
         space, source = await job.space(), await job.source.space(job.space_id)
-        if space.description != source.description and not closed:
+        ours = job.marker is not None and job.marker in space.description
+        if ours and space.description != source.description and not closed:
             await job.site.update_space(key, source.name[:200] or key, source.description)
     await job.claim.end(done)
 

@@ -12,6 +12,7 @@ from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
 _MOST_CLASHES = 50
+PLACEHOLDER = "<p>…</p>"  # of a page that is made only to hold attachments, until its space moves whole
 
 
 def digest(text: str) -> str:
@@ -32,9 +33,11 @@ async def pages(job: Job) -> None:
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
-        rewritten = await bodies.rewrite(content)
+        text, pending = await _body(job, bodies, content)
+        if (there := await _there(job, row, Kind.PAGE)) is not None:
+            return await _filled(job, row, there, content, text, pending)
         if row.homepage:
-            return await _homepage(job, row, content, rewritten.text, rewritten.pending)
+            return await _homepage(job, row, content, text, pending)
         parent, defect = None, None
         if row.parent is not None:
             parent = await job.target(Kind.PAGE, row.parent)
@@ -46,22 +49,53 @@ async def pages(job: Job) -> None:
                 if not await adoptable(job, found, content):
                     continue
                 job.taken.add(found.id)
-                return moved(row, found, rewritten.text, rewritten.pending, clash or defect, adopted=True)
+                return moved(row, found, text, pending, clash or defect, adopted=True)
             try:
                 made = await job.site.create_page(
                     space.id,
                     title,
-                    rewritten.text,
+                    text,
                     parent_id=parent,
                     root_level=parent is None,
                     representation=content.format,
                 )
             except TitleTaken:
                 continue
-            return moved(row, made, rewritten.text, rewritten.pending, clash or defect)
+            return moved(row, made, text, pending, clash or defect)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _body(job: Job, bodies: Bodies, content: Content) -> tuple[str, bool]:
+    """The body for the site, and whether a reference in it waits for the second pass."""
+    if job.scope.what == "attachments":
+        return PLACEHOLDER, False
+    rewritten = await bodies.rewrite(content)
+    return rewritten.text, rewritten.pending
+
+
+async def _there(job: Job, row: Row, kind: Kind) -> str | None:
+    """What an earlier plan made of this page or blog post in the space that this plan goes on in."""
+    return await job.target(kind, row.id) if await job.into_earlier() else None
+
+
+async def _filled(job: Job, row: Row, target: str, content: Content, body: str, pending: bool) -> Entity:
+    """What was made to hold attachments gets its title and body; where only attachments move, it stays as it is."""
+    kind = content.kind
+    seen = await job.site.content(kind, target)
+    if job.scope.what == "attachments":
+        return moved(row, seen, body, False, None, adopted=True)
+    if seen.last_editor not in (None, job.me.account_id):
+        return row.failed(Reason.CHANGED_ON_SITE)
+    update = job.site.update_page if kind == "page" else job.site.update_blogpost
+    for title, clash in titles(content.title):
+        try:
+            made = await update(seen.id, title=title, body=body, version=seen.version, representation=content.format)
+        except TitleTaken:
+            continue
+        return moved(row, made, body, pending, clash)
+    return row.failed(Reason.TITLE_CLASH)
 
 
 async def _homepage(job: Job, row: Row, content: Content, body: str, pending: bool) -> Entity:
@@ -88,7 +122,9 @@ async def blogposts(job: Job) -> None:
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
-        rewritten = await bodies.rewrite(content)
+        text, pending = await _body(job, bodies, content)
+        if (there := await _there(job, row, Kind.BLOGPOST)) is not None:
+            return await _filled(job, row, there, content, text, pending)
         space = await job.space()
         for title, clash in titles(content.title):
             if look:
@@ -99,14 +135,14 @@ async def blogposts(job: Job) -> None:
                 ]
                 if found:
                     job.taken.add(found[0].id)
-                    return moved(row, found[0], rewritten.text, rewritten.pending, clash, adopted=True)
+                    return moved(row, found[0], text, pending, clash, adopted=True)
             try:
                 made = await job.site.create_blogpost(
-                    space.id, title, rewritten.text, created_at=content.created_at, representation=content.format
+                    space.id, title, text, created_at=content.created_at, representation=content.format
                 )
             except TitleTaken:
                 continue
-            return moved(row, made, rewritten.text, rewritten.pending, clash)
+            return moved(row, made, text, pending, clash)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))

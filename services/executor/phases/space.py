@@ -3,7 +3,6 @@
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence.site import KeyTaken, SiteSpace
-from shared.confluence.spacekey import site_key
 from shared.events.catalog.work import Entity, Outcome
 from shared.events.reasons import FATAL, Reason
 
@@ -11,14 +10,21 @@ from shared.events.reasons import FATAL, Reason
 async def create(job: Job) -> None:
     """Creates the space, or recognizes it by the marker; a foreign space under its key is fatal."""
 
+    def conflict(row: Row) -> Entity:
+        if job.saved.key_conflicts == "skip":
+            return row.skipped(Reason.SPACE_KEY_CONFLICT)
+        return row.failed(Reason.SPACE_KEY_CONFLICT)
+
     async def handle(row: Row, look: bool) -> Entity:
         assert job.space_id is not None
         assert job.marker is not None
         space = await job.source.space(job.space_id)
-        key = site_key(space.key)
+        key = await job.key_on_site(space.key)
+        if (known := await job.taken_over()) is not None:
+            return row.migrated(known.id, adopted=True)
         found = await job.site.find_space(key) if look else None
         if found is not None and not ours(found, job.marker):
-            return row.failed(Reason.SPACE_KEY_CONFLICT)
+            return conflict(row)
         adopted = found is not None
         if found is None:
             try:
@@ -26,13 +32,13 @@ async def create(job: Job) -> None:
             except KeyTaken:
                 found = await job.site.find_space(key)
                 if found is None or not ours(found, job.marker):
-                    return row.failed(Reason.SPACE_KEY_CONFLICT)
+                    return conflict(row)
                 adopted = True
         reason = Reason.NO_CLOUD_COUNTERPART if space.status == "archived" else None
         return row.migrated(found.id, reason, adopted=adopted or None)
 
     done = await work_through(job, await job.rows(), handle)
-    fatal = next((e.reason for e in done if e.outcome is Outcome.FAILED), None)
+    fatal = next((e.reason for e in done if e.outcome is Outcome.FAILED or e.reason is Reason.SPACE_KEY_CONFLICT), None)
     if fatal is not None and fatal not in FATAL:
         fatal = Reason.SPACE_NOT_CREATED
     await job.claim.end(done, fatal=fatal)

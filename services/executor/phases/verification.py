@@ -29,7 +29,7 @@ async def verify(job: Job) -> None:
             await job.claim.release(())
             raise Draining
         await _content(job, row, strays, differences)
-    if await _is_first(job):
+    if await _is_first(job) and not await job.into_earlier():
         await _stray_contents(job, strays)
     if differences:
         log.warning("verification found differences", space=job.space_id, count=len(differences))

@@ -20,6 +20,7 @@ from shared.events.catalog.plan import (
     PlanStuck,
     PlanUnstuck,
 )
+from shared.events.catalog.task import SpaceSkipped
 from shared.events.catalog.work import Kind, Outcome, ReasonCount, Tally, TaskKind
 from shared.events.contract import Event
 from shared.events.reasons import Reason
@@ -214,7 +215,7 @@ def _ending(plan: Plan, tasks: Sequence[TaskBrief], given: type[PlanStopped] | N
     for task in tasks:
         end = task.ending or {}
         conserved &= bool(end.get("conserved"))
-        whole &= "reason" not in end
+        whole &= "reason" not in end or end["type"] == SpaceSkipped.__name__
         if task.kind is TaskKind.SPACE:
             spaces[str(end.get("type"))] += 1
         for tally in end.get("tallies", ()):

@@ -56,10 +56,11 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """``reason``: of what was not begun, where the task ends early."""
+    """``reason``: of what was not begun, where the task ends early. ``skipped``: the plan leaves such a space out."""
 
     complete: bool
     reason: Reason | None = None
+    skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

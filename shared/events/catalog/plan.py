@@ -29,8 +29,21 @@ class MoveOptions(Part):
     personal_spaces: Literal["move", "leave_out"] = "move"
 
 
+class SpaceScope(Part):
+    """A chosen space that does not move whole. ``roots``: only these pages and what is below them."""
+
+    space: EntityId
+    what: Literal["all", "attachments", "rights"] = "all"
+    roots: tuple[EntityId, ...] = ()
+
+
 class PlanSaved(PlanEvent):
-    """A plan exists, with content that never changes. ``digest`` is over what the user decided."""
+    """A plan exists, with content that never changes. ``digest`` is over what the user decided.
+
+    ``key_conflicts``: what becomes of a space whose key is taken on the site. ``new_keys``: spaces that get another key
+    there; the keys themselves stand outside the log. ``addresses``: whose e-mail errors forbid the run, everybody's at the
+    source or only those of the people whom the plan takes along.
+    """
 
     source: Id
     site: Id
@@ -44,6 +57,15 @@ class PlanSaved(PlanEvent):
     predecessor: Id | None = None
     map: Id | None = None  # of groups and users
     options: MoveOptions = MoveOptions()
+    scopes: tuple[SpaceScope, ...] = ()
+    key_conflicts: Literal["fail", "skip"] = "fail"
+    new_keys: tuple[EntityId, ...] = ()
+    addresses: Literal["source", "plan"] = "source"
+    copy_of: Id | None = None
+
+    def scope(self, space: str) -> SpaceScope:
+        """What of a chosen space moves."""
+        return next((s for s in self.scopes if s.space == space), SpaceScope(space=space))
 
 
 class PlanStarted(PlanEvent):

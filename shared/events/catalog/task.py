@@ -1,6 +1,6 @@
 """Events of a task: the users, the groups or one space of a plan. Appended by the process manager only."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from shared.events.catalog.work import KindCount, Phase, ReasonCount, Tally, TaskKind
 from shared.events.contract import Event, Part
@@ -30,6 +30,7 @@ class TaskStarted(TaskEvent):
     space: EntityId | None = None
     target: Id | None = None  # the stream of the space's reservation
     marker: Id | None = None
+    what: Literal["all", "attachments", "rights"] = "all"  # of a space
 
 
 class InventoryTaken(TaskEvent):
@@ -81,6 +82,12 @@ class SpaceFailed(TaskEnding):
 
     space: EntityId
     target_space: EntityId | None = None
+
+
+class SpaceSkipped(TaskEnding):
+    """The space was left out as the plan says: its key is taken on the site. The last event of its task."""
+
+    space: EntityId
 
 
 class TaskEnded(TaskEnding):

@@ -63,8 +63,8 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
     if isinstance(event, plan.PlanSaved):
         await connection.execute(
             f"INSERT INTO {schema}.plan (plan, source, site, analysis, stage, users, groups, spaces_selected, accepted,"
-            " predecessor, status, version, position, saved_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'READY', $11, $12, $13)",
+            " predecessor, status, version, position, saved_at, key_conflicts, addresses, copy_of)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'READY', $11, $12, $13, $14, $15, $16)",
             event.plan,
             event.source,
             event.site,
@@ -78,11 +78,18 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
             row.version,
             row.position,
             at,
+            event.key_conflicts,
+            event.addresses,
+            event.copy_of,
         )
-        await connection.execute(
-            f"INSERT INTO {schema}.plan_space SELECT $1, s FROM unnest($2::text[]) s ON CONFLICT DO NOTHING",
-            event.plan,
-            list(event.spaces),
+        scopes = {scope.space: scope for scope in event.scopes}
+        whole, new_keys = plan.SpaceScope(space="0"), set(event.new_keys)
+        await connection.executemany(
+            f"INSERT INTO {schema}.plan_space VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            [
+                (event.plan, s, scopes.get(s, whole).what, list(scopes.get(s, whole).roots), s in new_keys)
+                for s in event.spaces
+            ],
         )
         return
     if isinstance(event, plan.PlanStuck):
@@ -167,6 +174,8 @@ async def _task_ended(connection: Connection, schema: str, row: Recorded, event:
         case task.SpaceFailed():
             state, target_space = "failed", event.target_space
             await _count_space(connection, schema, event.plan, "spaces_failed")
+        case task.SpaceSkipped():
+            state = "done"
         case task.TaskEnded(stopped=True):
             state = "stopped"
     await connection.execute(

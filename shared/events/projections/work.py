@@ -182,8 +182,8 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             await c.execute(f"INSERT INTO {s}.site VALUES ($1, $2)", event.site, event.sandbox)
         case TaskStarted():
             await c.execute(
-                f"INSERT INTO {s}.task (task, plan, kind, space, target, marker, version, state, started_at)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', to_timestamp($8::bigint / 1000000.0))",
+                f"INSERT INTO {s}.task (task, plan, kind, space, target, marker, version, state, started_at, what)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, 'running', to_timestamp($8::bigint / 1000000.0), $9)",
                 event.task,
                 event.plan,
                 event.kind.value,
@@ -192,6 +192,7 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                 event.marker,
                 row.version,
                 row.recorded_at,
+                event.what,
             )
         case PhasePlanned():
             await _phase_planned(c, row, event, s)
