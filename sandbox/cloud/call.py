@@ -156,7 +156,7 @@ class Call:
         self, items: Sequence[T], render: Callable[[T], Document], most: int = 200, default: int = 25
     ) -> Answer:
         """``start`` and ``limit``; a limit over ``most`` is cut silently; ``next`` is relative to ``_links.base``."""
-        start, limit = self._v1_number("start", 0), self._v1_number("limit", default)
+        start, limit = self.v1_number("start", 0), self.v1_number("limit", default)
         limit = min(limit, most)
         page = items[start : start + limit]
         links: Document = {
@@ -178,7 +178,7 @@ class Call:
             }
         )
 
-    def _v1_number(self, name: str, default: int) -> int:
+    def v1_number(self, name: str, default: int) -> int:
         text = self.request.get(name)
         if text is None or text == "":
             return default

@@ -230,6 +230,7 @@ SPACE_CREATE = Fields(
     templateKey=text(),
 ).require("name")
 EMAILS = Fields(emails=list_of(text(), 100)).require("emails")
+ADMIN_KEY = Fields(durationInMinutes=number)
 ACCOUNT_IDS = Fields(accountIds=list_of(text(1), 250)).require("accountIds")
 
 

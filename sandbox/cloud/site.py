@@ -3,8 +3,21 @@
 import base64
 import binascii
 import json
+import time
 
-from sandbox.cloud import jira, organization, scim, v1_content, v1_people, v1_spaces, v2_comments, v2_content, v2_spaces
+from sandbox.cloud import (
+    jira,
+    organization,
+    scim,
+    v1_content,
+    v1_people,
+    v1_search,
+    v1_spaces,
+    v2_admin,
+    v2_comments,
+    v2_content,
+    v2_spaces,
+)
 from sandbox.cloud.call import Call
 from sandbox.cloud.oauth import Grant
 from sandbox.cloud.rules import v1_error, v2_error
@@ -21,7 +34,7 @@ OPTIONS = frozenset(
     {
         "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
         "upload_limit", "journal", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
-        "scoped_tokens", "v1_gone",
+        "scoped_tokens", "v1_gone", "search_lag",
     }
 )  # fmt: skip
 
@@ -35,6 +48,8 @@ for _method, _template, _handler in [
     *v1_spaces.ROUTES,
     *v1_content.ROUTES,
     *v1_people.ROUTES,
+    *v1_search.ROUTES,
+    *v2_admin.ROUTES,
     *jira.ROUTES,
     *organization.ROUTES,
     *scim.ROUTES,
@@ -121,10 +136,15 @@ class Cloud:
         if refused is not None:
             return refused
         call = Call(self.site, request, self._account(request))
+        if call.account is not None and request.headers.get("atl-confluence-with-admin-key") == "true":
+            expires = self.site.admin_keys.get(call.account.id, 0.0)
+            self.site.elevated = call.account.id if expires > time.time() else None
         try:
             reply: Answer = handler(call)
         except Refusal as refusal:
             return refusal.reply
+        finally:
+            self.site.elevated = None
         return reply
 
     def _at_the_gate(self, request: Request) -> Answer | None:

@@ -18,6 +18,7 @@ from sandbox.cloud.state import (
     now,
 )
 from sandbox.cloud.v2_content import new_content, purge_content
+from sandbox.wire import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ ROLES = (
     _role("Collaborator", DEFAULT_OPERATIONS),
     _role("Viewer", (("read", "space"), ("create", "comment"), ("delete", "space"))),
 )
+
+
+def role_doc(role: Role) -> Document:
+    return {
+        "id": role.id,
+        "type": "SYSTEM",
+        "displayName": role.name,
+        "description": role.name,
+        "spacePermissions": [f"{key}/{target}" for key, target in role.operations],
+    }
+
+
 _ROLE = {role.id: role for role in ROLES}
 _EVERYONE = {"anonymous-users": ANONYMOUS}
 

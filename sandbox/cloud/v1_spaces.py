@@ -7,7 +7,7 @@ from typing import Any
 from sandbox.cloud.call import V1, Call, Route
 from sandbox.cloud.rules import v1_json, v1_refuse
 from sandbox.cloud.spaces import delete_space, grant, new_space
-from sandbox.cloud.state import ANONYMOUS, SPACE_OPERATIONS, Space
+from sandbox.cloud.state import ANONYMOUS, SPACE_OPERATIONS, Operation, Space
 from sandbox.cloud.v1_labels import add_labels, label_results
 from sandbox.wire import Answer, Document, answer
 
@@ -65,11 +65,44 @@ def _create(private: bool) -> Any:
         if key.lower() in site.space_keys:
             # Also where the other space is in the trash or the caller may not see it.
             raise v1_refuse(400, f"A space already exists with key {key}")
-        space = new_space(site, key, name, description or "", account, private)
+        given = _initial(call, document.get("permissions"))
+        space = new_space(site, key, name, description or "", account, private or given is not None)
+        for kind, identifier, pair in given or ():
+            if identifier not in space.grants.get(pair, ()):
+                grant(site, space, kind, identifier, pair)
         call.request.did("created", "space", space.id, f"space {space.key}")
         return answer(space_doc(call, space))
 
     return create
+
+
+def _initial(call: Call, permissions: Any) -> list[tuple[str, str, Operation]] | None:
+    """The permissions that a new space is asked to have besides its creator's, None where the request names none."""
+    if permissions is None:
+        return None
+    _no_roles(call)
+    if not isinstance(permissions, list):
+        raise v1_refuse(400, "permissions must be a list")
+    found: list[tuple[str, str, Operation]] = []
+    for item in permissions:
+        operation = item.get("operation") if isinstance(item, dict) else None
+        if not isinstance(operation, dict):
+            raise v1_refuse(400, "A permission needs an operation")
+        pair = (str(operation.get("operation")), str(operation.get("targetType")))
+        if pair not in SPACE_OPERATIONS:
+            raise v1_refuse(400, f"Invalid operation {pair[0]} {pair[1]}")
+        if item.get("anonymousAccess") is True:
+            found.append(("user", ANONYMOUS, pair))
+        subjects = item.get("subjects")
+        for kind, name, known in (("user", "accountId", call.site.accounts), ("group", "id", call.site.groups)):
+            inner = subjects.get(kind) if isinstance(subjects, dict) else None
+            results = inner.get("results") if isinstance(inner, dict) else None
+            for subject in results if isinstance(results, list) else []:
+                identifier = subject.get(name) if isinstance(subject, dict) else None
+                if not isinstance(identifier, str) or identifier not in known:
+                    raise v1_refuse(400, f"No {kind} with identifier {identifier}")
+                found.append((kind, identifier, pair))
+    return found
 
 
 def _plain(description: Any) -> str | None:

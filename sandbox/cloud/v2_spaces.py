@@ -6,7 +6,7 @@ from sandbox.cloud import rules
 from sandbox.cloud.call import V2, Call, Handler, Route
 from sandbox.cloud.people import invite
 from sandbox.cloud.rules import v2_id, v2_missing, v2_refuse
-from sandbox.cloud.spaces import ROLES, new_space, regrant
+from sandbox.cloud.spaces import ROLES, new_space, regrant, role_doc
 from sandbox.cloud.state import Account, Assignment, Permission, Property, Space, Version, now
 from sandbox.cloud.v2_comments import visible_attachment
 from sandbox.cloud.v2_content import property_doc
@@ -130,7 +130,7 @@ def _assignment(call: Call, document: Document) -> Assignment:
 
 def _role_mode(call: Call) -> Answer:
     call.user()
-    return answer({"mode": "ROLES" if call.site.mode == "roles" else "PRE_ROLES"})
+    return answer({"mode": {"roles": "ROLES", "transition": "ROLES_TRANSITION"}.get(call.site.mode, "PRE_ROLES")})
 
 
 def _roles(call: Call) -> Answer:
@@ -146,16 +146,7 @@ def _roles(call: Call) -> Answer:
         },
     )
     call.user()
-    return call.v2_list(
-        ROLES,
-        lambda role: {
-            "id": role.id,
-            "type": "SYSTEM",
-            "displayName": role.name,
-            "description": role.name,
-            "spacePermissions": [f"{key}/{target}" for key, target in role.operations],
-        },
-    )
+    return call.v2_list(ROLES, role_doc)
 
 
 def _assignment_doc(item: Assignment) -> Document:
