@@ -169,7 +169,7 @@ class Client:
     ) -> dict[str, Any]:
         """Waits until an analysis has ended, and returns it. ``each`` gets it on the way."""
         while True:
-            found: dict[str, Any] = self.get(f"/analyses/{analysis}")
+            found: dict[str, Any] = self.get(f"/analyses/{analysis}", spaces=False)
             if each:
                 each(found)
             if found["state"] != "running":

@@ -211,7 +211,7 @@ def analyze(
         with render.err.status(f"Reading {found['name']} …") as line:
 
             def tell(analysis: dict[str, Any]) -> None:
-                line.update(f"Reading {found['name']}: {analysis['spaces_analyzed']:,} spaces so far …")
+                line.update(f"Reading {found['name']}: {render.analysis_progress(analysis)} …")
 
             analysis = client.analyzed(answer["id"], each=tell)
     if json:

@@ -91,6 +91,16 @@ def plans(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def analysis_progress(found: Mapping[str, Any]) -> str:
+    """What an analysis is doing, for one line."""
+    listed = found.get("spaces_listed")
+    if listed is not None:
+        return f"{found['spaces_analyzed']:,} of {listed:,} spaces"
+    doing = found.get("progress") or {}
+    of = f" of {doing['of']:,}" if doing.get("of") else ""
+    return f"{doing['stage']}, {doing.get('done', 0):,}{of}" if doing.get("stage") else "beginning"
+
+
 def analysis(found: Mapping[str, Any]) -> Text:
     """One line of numbers, and one of addresses where some cannot be used."""
     numbers = found["numbers"]
@@ -113,6 +123,10 @@ def analysis(found: Mapping[str, Any]) -> Text:
         text.append(f"\ne-mail addresses that cannot be used as they are: {told}", style="yellow")
     if numbers["missing_files"]:
         text.append(f"\n{numbers['missing_files']:,} attachments without their file", style="yellow")
+    pointed = {name: count for name, count in (found.get("guardrails") or {}).items() if name != "file_missing"}
+    if pointed:
+        told = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in sorted(pointed.items()))
+        text.append(f"\nlook at: {told} (cloudward analysis findings)", style="yellow")
     return text
 
 

@@ -13,7 +13,7 @@ from shared.ops.health import OpsServer
 from shared.ops.process import Stop
 from shared.ops.settings import Settings
 
-_ANALYSES_AT_ONCE = 2
+_CHUNKS_AT_ONCE = 4
 
 
 async def main(settings: Settings, stop: Stop) -> None:
@@ -35,7 +35,8 @@ async def main(settings: Settings, stop: Stop) -> None:
         checks = {"database": database, "nats": bus.connected(client), "hints": hints.check}
         async with OpsServer(settings, "analyzer", checks):
             await broker.start()
-            await serve(hints, analyzer.work, _ANALYSES_AT_ONCE, stop, analyzer.drain)
+            await serve(hints, analyzer.work, _CHUNKS_AT_ONCE, stop, analyzer.drain)
             await broker.stop()
+        await analyzer.close()
         await client.close()
     await pool.close()

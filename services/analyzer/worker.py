@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
-from services.analyzer.analysis import Analysis
+from services.analyzer.analysis import Analysis, Sources
 from shared.events.answering import service_key
 from shared.events.claims import Claim, Claims, LeaseLost
 from shared.events.contract import Actor
@@ -25,6 +25,7 @@ class Analyzer:
         self._store, self._pool, self._claims, self._settings = store, pool, claims, settings
         self._actor = Actor(kind="service", key=service_key("analyzer"))
         self._running: set[asyncio.Task[None]] = set()
+        self._sources = Sources(pool, settings)
 
     async def work(self, hint: bytes, acknowledge: Callable[[], Awaitable[None]]) -> float | None:
         """See ``shared.events.serving.Work``."""
@@ -45,12 +46,15 @@ class Analyzer:
         for task in self._running:
             task.cancel()
 
+    async def close(self) -> None:
+        await self._sources.close()
+
     async def _run(self, claim: Claim) -> None:
         with structlog.contextvars.bound_contextvars(analysis=claim.work.task, attempt=claim.attempt):
             try:
                 async with claim:
                     try:
-                        await Analysis(self._store, self._pool, self._settings, self._actor, claim).run()
+                        await Analysis(self._store, self._pool, self._settings, self._actor, claim, self._sources).run()
                     except asyncio.CancelledError:
                         await claim.release(())
                         raise

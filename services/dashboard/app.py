@@ -28,7 +28,7 @@ from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.domain.access import read_mapping, read_token
 from services.dashboard.domain.problems import ProblemDocument, ProblemError
-from services.dashboard.handlers import connections, events, pages, past, planfiles, plans, signin, tokens
+from services.dashboard.handlers import analyses, connections, events, pages, past, planfiles, plans, signin, tokens
 from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
 from shared.events import schema
 from shared.events.database import open_pool
@@ -100,7 +100,15 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     )
     app.state.parts = parts
     api = APIRouter(prefix=API, responses=_PROBLEMS)
-    for router in (connections.router, planfiles.router, plans.router, past.router, events.router, tokens.router):
+    for router in (
+        connections.router,
+        analyses.router,
+        planfiles.router,
+        plans.router,
+        past.router,
+        events.router,
+        tokens.router,
+    ):
         api.include_router(router)
     app.include_router(api)
     app.include_router(signin.router)

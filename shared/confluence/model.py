@@ -199,6 +199,17 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A person whom the live content of a space names, by the source's id."""
+
+    person: str
+
+
+# What one pass over a space meets: entities, the content of pages and blog posts, and whom all of it names.
+Surveyed = Item | Content | Named
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderNote:
     """Something odd that reading survived: a closed code and how often. Shown by the analysis."""
 

@@ -22,6 +22,7 @@ from shared.confluence.model import (
     Revision,
     SourceInfo,
     Space,
+    Surveyed,
 )
 
 
@@ -96,6 +97,11 @@ class Source(Protocol):
     def related_people(self, space_id: str) -> AsyncIterator[str]:
         """Ids of the people that live content of the space names: authors, editors, commenters, mentioned, holders of
         restrictions and permissions. Each once. Mentions by user name that resolve give the person's id."""
+        ...
+
+    def survey(self, space: Space) -> AsyncIterator[Surveyed]:
+        """One pass over a space: every item as ``items`` has it, the content of every page and blog post, and everybody as
+        ``related_people`` has them, though perhaps more than once. What an analysis reads."""
         ...
 
     async def content(self, id: str) -> Content: ...

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     reoffer: float = Field(default=60.0, gt=0, description="A chunk that nobody claimed is offered again after this.")
     sweep: float = Field(default=5.0, gt=0, description="Pause between two sweeps of the dispatcher without a wake-up.")
     chunk_size: int = Field(default=100, ge=1, le=1000, description="Entities in one chunk.")
+    analysis_spaces: int = Field(default=25, ge=1, le=500, description="Spaces in one chunk of an analysis.")
     chunks_per_worker: int = Field(default=4, ge=1, le=64, description="Chunks that one executor works on at once.")
     site_concurrency: int = Field(
         default=8, ge=1, le=64, description="Requests to one site at once, at most, per process."

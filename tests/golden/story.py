@@ -21,7 +21,15 @@ from shared.events.audit.export import line, note_line
 from shared.events.audit.note import Checkpoint, SigningKey
 from shared.events.audit.tree import Frontier
 from shared.events.catalog import access, chunk, plan, system, target, task, work
-from shared.events.catalog.analysis import AnalysisFailed, AnalysisFailure, AnalysisStarted
+from shared.events.catalog.analysis import (
+    AnalysisFailed,
+    AnalysisFailure,
+    AnalysisPlanned,
+    AnalysisStarted,
+    GroupsListed,
+    PeopleListed,
+    SpacesChunk,
+)
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
 from shared.events.reasons import Reason
@@ -106,6 +114,16 @@ def story() -> list[Event]:
             **ending,
         ),
         AnalysisStarted(analysis=id_of("again"), source=SOURCE, chunk=id_of("d0")),
+        PeopleListed(analysis=id_of("again"), users=4),
+        GroupsListed(analysis=id_of("again"), groups=2, memberships=5),
+        AnalysisPlanned(
+            analysis=id_of("again"),
+            epoch=1,
+            slice=0,
+            last=True,
+            spaces=2,
+            chunks=(SpacesChunk(chunk=id_of("d1"), first=0, last=1),),
+        ),
         AnalysisFailed(analysis=id_of("again"), source=SOURCE, code=AnalysisFailure.SOURCE_UNREACHABLE),
         system.LogRestored(position=70),
         system.LogSealed(size=71, root="2" * 64),

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from datetime import UTC, datetime
 
 import asyncpg
 
@@ -156,16 +156,25 @@ JOIN work.inventory i ON i.task = t.task AND i.epoch = t.inventory_epoch AND i.k
 WHERE t.plan = $1 AND NOT EXISTS (SELECT FROM work.outcome o WHERE o.task = i.task AND o.kind = i.kind AND o.id = i.id)
 ORDER BY 3, 1, 2
 """
+ANALYZED_SPACES = """
+SELECT s.*, p.key, p.name, (SELECT json_object_agg(g.guardrail, g.count)::text FROM read.analysis_guardrail g
+                            WHERE g.analysis = s.analysis AND g.space = s.space) AS guardrails
+FROM read.analysis_space s JOIN read.analysis a USING (analysis)
+LEFT JOIN people.space p ON p.source = a.source AND p.space = s.space
+"""
 _ANALYSIS = """
-SELECT a.*, (SELECT count(*) FROM read.analysis_space s WHERE s.analysis = a.analysis) AS spaces_analyzed,
-       (SELECT l.progress::text FROM work.lease l WHERE l.chunk = a.chunk ORDER BY l.epoch DESC LIMIT 1) AS progress
+SELECT a.*, (SELECT json_object_agg(guardrail, n)::text FROM (SELECT guardrail, sum(count)::bigint AS n
+         FROM read.analysis_guardrail g WHERE g.analysis = a.analysis GROUP BY 1) g) AS guardrails,
+       extract(epoch FROM clock_timestamp() - a.ended_at)::bigint AS age, (SELECT count(*) FROM read.analysis_space s WHERE s.analysis = a.analysis) AS spaces_analyzed,
+       (SELECT l.progress::text FROM work.chunk k JOIN work.lease l USING (chunk) WHERE k.task = a.analysis AND
+        k.state <> 'ended' ORDER BY k.depth, l.expires_at DESC LIMIT 1) AS progress
 FROM read.analysis a
 """
 
 
 class Reads:
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self.pool = self._pool = pool
 
     async def sources(self, id: str | None = None) -> list[Source]:
         rows = await self._pool.fetch(
@@ -204,18 +213,13 @@ class Reads:
         rows = await self._pool.fetch(_ANALYSIS + " WHERE a.source = $1 ORDER BY a.position DESC LIMIT 100", source)
         return [_analysis(row) for row in rows]
 
-    async def analysis(self, id: str) -> Analysis | None:
-        """One analysis, with its spaces."""
+    async def analysis(self, id: str, *, spaces: bool = True) -> Analysis | None:
+        """One analysis; with all its spaces, if they are wanted."""
         found = await self.analyses([id])
-        if not found:
-            return None
-        rows = await self._pool.fetch(
-            "SELECT s.*, p.key, p.name FROM read.analysis_space s JOIN read.analysis a USING (analysis)"
-            " LEFT JOIN people.space p ON p.source = a.source AND p.space = s.space WHERE s.analysis = $1 ORDER BY p.key",
-            id,
-        )
-        spaces = [AnalyzedSpace(id=row["space"], **_without(row, "analysis", "space")) for row in rows]
-        return found[0].model_copy(update={"spaces": spaces})
+        if not found or not spaces:
+            return found[0] if found else None
+        rows = await self._pool.fetch(f"{ANALYZED_SPACES} WHERE s.analysis = $1 ORDER BY p.key", id)
+        return found[0].model_copy(update={"spaces": [analyzed_space(row) for row in rows]})
 
     async def plans(self, *, archived: bool = False, limit: int = 200) -> list[PlanSummary]:
         """Newest first."""
@@ -367,8 +371,13 @@ class Reads:
         return groups
 
 
-def _without(row: asyncpg.Record, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in names}
+def analyzed_space(row: asyncpg.Record) -> AnalyzedSpace:
+    """Of a row of ``ANALYZED_SPACES``."""
+    values = {name: value for name, value in row.items() if name not in ("analysis", "space")}
+    micros = values["last_edit"]
+    values["last_edit"] = None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)
+    values["guardrails"] = json.loads(values["guardrails"]) if values["guardrails"] else {}
+    return AnalyzedSpace(id=row["space"], **values)
 
 
 def _source(row: asyncpg.Record, analysis: Analysis | None) -> Source:
@@ -402,6 +411,12 @@ def _analysis(row: asyncpg.Record) -> Analysis:
         release=row["release"],
         numbers=numbers,
         spaces_analyzed=row["spaces_analyzed"],
+        spaces_listed=row["spaces_listed"],
+        users_listed=row["users_listed"],
+        age=row["age"],
+        memberships=row["memberships"],
+        macros=row["macros"],
+        guardrails=json.loads(row["guardrails"]) if row["guardrails"] else {},
         progress=json.loads(row["progress"]) if row["progress"] else None,
     )
 

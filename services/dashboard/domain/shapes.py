@@ -193,6 +193,60 @@ class AnalyzedSpace(BaseModel):
     attachments: int
     attachment_bytes: int
     missing_files: int
+    homepage: str | None = None
+    last_edit: datetime | None = None
+    body_bytes: int | None = None
+    macros: int | None = None
+    restricted: int | None = None
+    guardrails: dict[str, int] = Field(default_factory=dict)
+
+
+class Spaces(BaseModel):
+    """A page of a list. ``total``: how many match; ``next``: pass it as ``offset`` for more, None at the end."""
+
+    total: int
+    next: int | None
+    spaces: list[AnalyzedSpace]
+
+
+class Finding(BaseModel):
+    """``number``: what the guardrail counts, as bytes, children, depth or holders."""
+
+    guardrail: str
+    space: str | None
+    content: str
+    title: str | None
+    number: int | None
+
+
+class MacroUses(BaseModel):
+    """``availability`` on Cloud: available, check (not in every editor), unavailable, or app (comes with one, or is a user macro)."""
+
+    macro: str
+    uses: int
+    pages: int
+    availability: str
+    note: str
+
+
+class SpaceChange(BaseModel):
+    """``what``: added, removed or changed since the other analysis; ``before`` and ``now``: pages, blog posts and so on."""
+
+    space: str
+    key: str | None
+    name: str | None
+    what: Literal["added", "removed", "changed"]
+    before: dict[str, int | None] | None
+    now: dict[str, int | None] | None
+
+
+class Changes(BaseModel):
+    """Two snapshots of a source compared."""
+
+    analysis: str
+    since: str
+    since_at: datetime
+    spaces: list[SpaceChange]
 
 
 class Analysis(BaseModel):
@@ -208,6 +262,12 @@ class Analysis(BaseModel):
     release: str | None
     numbers: Numbers | None
     spaces_analyzed: int
+    spaces_listed: int | None = None
+    users_listed: int | None = None
+    age: int | None = Field(default=None, description="Seconds since the snapshot was completed.")
+    memberships: int | None = None
+    macros: int | None = None
+    guardrails: dict[str, int] = Field(default_factory=dict)
     progress: dict[str, Any] | None = None
     spaces: list[AnalyzedSpace] | None = None
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Query
 
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import not_found
@@ -49,9 +49,13 @@ async def list_analyses(service: PartsOf, source: str) -> list[Analysis]:
 
 
 @router.get("/analyses/{analysis}", tags=["analyses"], summary="One analysis", dependencies=[Depends(shown)])
-async def show_analysis(service: PartsOf, analysis: str) -> Analysis:
-    """With the numbers of every space that is already counted."""
-    found = await service.reads.analysis(analysis)
+async def show_analysis(
+    service: PartsOf,
+    analysis: str,
+    spaces: Annotated[bool, Query(description="With the numbers of every space that is already counted.")] = True,
+) -> Analysis:
+    """Of a large source ask without spaces, and page through them at /analyses/{id}/spaces."""
+    found = await service.reads.analysis(analysis, spaces=spaces)
     if found is None:
         raise not_found("analysis", analysis)
     return found

@@ -9,6 +9,7 @@ from uuid import uuid4
 from fastapi import Depends, Header, Query, Request
 
 from services.dashboard.adapters.access import Access
+from services.dashboard.adapters.analyses import AnalysisReads
 from services.dashboard.adapters.commands import Commands
 from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
@@ -64,6 +65,10 @@ class Parts:
     public_url: str | None = None
     cookies: Cookies = Cookies()
     attempts: Attempts = field(default_factory=Attempts)
+
+    @property
+    def analyses(self) -> AnalysisReads:
+        return AnalysisReads(self.reads.pool)
 
     @property
     def position(self) -> int:

@@ -25,6 +25,7 @@ from shared.confluence.model import (
     FileVersion,
     Group,
     Item,
+    Named,
     Permission,
     Person,
     ReaderNote,
@@ -32,6 +33,7 @@ from shared.confluence.model import (
     Revision,
     SourceInfo,
     Space,
+    Surveyed,
 )
 from shared.confluence.source import FileMissing, NotInSource, Source, SourceError
 
@@ -235,6 +237,14 @@ class ExportSource:
         await self.space(space_id)
         async for (person,) in self._stream("SELECT person FROM person_ref WHERE space = ? ORDER BY person", space_id):
             yield person
+
+    async def survey(self, space: Space) -> AsyncIterator[Surveyed]:
+        async for item in self.items(space.id):
+            yield item
+            if item.kind in ("page", "blogpost"):
+                yield await self.content(item.id)
+        async for person in self.related_people(space.id):
+            yield Named(person)
 
     async def content(self, id: str) -> Content:
         row = await self._row(

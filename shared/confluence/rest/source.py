@@ -18,12 +18,14 @@ from shared.confluence.model import (
     FileVersion,
     Group,
     Item,
+    Named,
     Permission,
     Person,
     ReaderNote,
     Revision,
     SourceInfo,
     Space,
+    Surveyed,
 )
 from shared.confluence.rest import shapes
 from shared.confluence.rest.client import Client, Forbidden, Json
@@ -39,6 +41,12 @@ ITEM = (
     f"ancestors,version,metadata.labels,extensions.position,{shapes.RESTRICTIONS},"
     "children.attachment.version,children.attachment.metadata.labels"
 )
+SURVEY = (
+    f"{CONTENT},extensions.position,"
+    "children.attachment.version,children.attachment.history,children.attachment.metadata.labels"
+)
+SURVEYED_FILE = "version,history,metadata.labels"
+SURVEYED_COMMENT = "body.storage,version,history,ancestors,container.container"
 COMMENT_ITEM = "version,ancestors,container.container"
 NAMED = f"body.storage,version,history,{shapes.RESTRICTIONS},children.attachment.version,children.attachment.history"
 COMMENT_NAMED = "body.storage,version,history,container.container"
@@ -233,6 +241,41 @@ class RestSource:
         async for _, comment in self._comments_of_space(key, COMMENT_NAMED):
             async for id in self._named_by(comment):
                 yield id
+
+    async def survey(self, space: Space) -> AsyncIterator[Surveyed]:
+        self._remember(space.id, space.key)
+        containers: list[str] = []
+        kinds: tuple[Literal["page", "blogpost"], ...] = ("page", "blogpost")
+        for kind in kinds:
+            async for row in self._instance.listing(kind, space.key, SURVEY):
+                yield shapes.page_item(row, space.homepage_id)
+                yield shapes.content(row)
+                async for id in self._named_by(row):
+                    yield Named(id)
+                containers.append(str(row["id"]))
+                async for file in self._attachments(row, SURVEYED_FILE):
+                    containers.append(str(file["id"]))
+                    yield shapes.attachment_item(file, str(row["id"]))
+                    for id in shapes.authors(file):
+                        yield Named(id)
+                async for container, comment in self._comments_on(containers, SURVEYED_COMMENT):
+                    async for found in self._surveyed_comment(container, comment):
+                        yield found
+        async for container, comment in self._comments_on(containers, SURVEYED_COMMENT, last=True):
+            async for found in self._surveyed_comment(container, comment):
+                yield found
+        async for container, comment in self._comments_of_space(space.key, SURVEYED_COMMENT):
+            async for found in self._surveyed_comment(container, comment):
+                yield found
+        async for permission in self._rights.permissions(space.key):
+            if permission.subject_kind == "person" and permission.subject:
+                yield Named(permission.subject)
+        await self._client.confirm()
+
+    async def _surveyed_comment(self, container: str, row: Json) -> AsyncIterator[Surveyed]:
+        yield shapes.comment_item(row, container)
+        async for id in self._named_by(row):
+            yield Named(id)
 
     async def _named_by(self, row: Json) -> AsyncIterator[str]:
         for id in shapes.authors(row):

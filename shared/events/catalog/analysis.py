@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 
 from shared.events.contract import Event, Part
-from shared.events.types import Bytes, Count, EntityId, Id, Release
+from shared.events.types import Bytes, Count, EntityId, Id, Micros, Release
 
 
 class AnalysisFailure(StrEnum):
@@ -17,8 +17,27 @@ class AnalysisFailure(StrEnum):
     UNEXPECTED_ERROR = "unexpected_error"
 
 
+class Guardrail(StrEnum):
+    """What an analysis points out about a page, blog post or attachment; limits are in the analyzer's table."""
+
+    BODY_NEAR_LIMIT = "body_near_limit"
+    ATTACHMENT_OVER_LIMIT = "attachment_over_limit"
+    FILE_MISSING = "file_missing"
+    TITLE_CLASH = "title_clash"
+    TREE_DEEP = "tree_deep"
+    TREE_WIDE = "tree_wide"
+    RESTRICTIONS_MANY = "restrictions_many"
+
+
+class GuardrailCount(Part):
+    """How many pages, blog posts or attachments a guardrail points out."""
+
+    guardrail: Guardrail
+    count: Count
+
+
 class SpaceNumbers(Part):
-    """What one space holds: live content only."""
+    """What one space holds: live content only. ``macros``: uses of any macro in bodies; ``body_bytes`` in UTF-8."""
 
     space: EntityId
     type: Literal["global", "personal"]
@@ -29,6 +48,12 @@ class SpaceNumbers(Part):
     attachments: Count
     attachment_bytes: Bytes
     missing_files: Count
+    homepage: EntityId | None = None
+    last_edit: Micros | None = None
+    body_bytes: Bytes | None = None
+    macros: Count | None = None
+    restricted: Count | None = None  # pages and blog posts with a restriction
+    guardrails: tuple[GuardrailCount, ...] = ()
 
 
 class AnalysisStarted(Event):
@@ -38,6 +63,43 @@ class AnalysisStarted(Event):
     analysis: Id
     source: Id
     chunk: Id
+
+
+class PeopleListed(Event):
+    """The source's list of people is taken down."""
+
+    CATEGORY: ClassVar[str] = "analysis"
+    analysis: Id
+    users: Count
+
+
+class GroupsListed(Event):
+    """The source's groups and their members, nested ones flattened, are taken down."""
+
+    CATEGORY: ClassVar[str] = "analysis"
+    analysis: Id
+    groups: Count
+    memberships: Count
+
+
+class SpacesChunk(Part):
+    """A piece of work: the spaces with ordinals from first to last in the listing of the epoch."""
+
+    chunk: Id
+    first: Count
+    last: Count
+
+
+class AnalysisPlanned(Event):
+    """A slice of at most 500 chunks. ``spaces``: how many the source has; ``epoch`` of the chunk that listed them."""
+
+    CATEGORY: ClassVar[str] = "analysis"
+    analysis: Id
+    epoch: Count
+    slice: Count
+    last: bool
+    spaces: Count
+    chunks: tuple[SpacesChunk, ...]
 
 
 class SpacesAnalyzed(Event):
@@ -69,6 +131,9 @@ class AnalysisCompleted(Event):
     addresses_duplicate: Count
     addresses_unknown: Count
     slices: Count
+    memberships: Count | None = None
+    macros: Count | None = None
+    guardrails: tuple[GuardrailCount, ...] = ()
 
 
 class AnalysisFailed(Event):

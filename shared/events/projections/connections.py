@@ -10,11 +10,11 @@ from shared.events.projections.base import Connection, moment
 
 
 class Connections:
-    """Tables ``source``, ``site``, ``analysis``, ``analysis_space``."""
+    """Tables ``source``, ``site``, ``analysis``, ``analysis_space``, ``analysis_guardrail``."""
 
     name: ClassVar[str] = "connections"
     schema: ClassVar[str] = "read"
-    tables: ClassVar[tuple[str, ...]] = ("source", "site", "analysis", "analysis_space")
+    tables: ClassVar[tuple[str, ...]] = ("source", "site", "analysis", "analysis_space", "analysis_guardrail")
 
     async def apply(self, connection: Connection, rows: Sequence[Recorded], schema: str) -> None:
         for row in rows:
@@ -55,15 +55,37 @@ async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
                 row.position,
                 at,
             )
+        case analysis.AnalysisPlanned():
+            await connection.execute(
+                f"UPDATE {schema}.analysis SET spaces_listed = $2, chunks_planned = chunks_planned + $3 WHERE analysis = $1",
+                event.analysis,
+                event.spaces,
+                len(event.chunks),
+            )
+        case analysis.PeopleListed():
+            await connection.execute(
+                f"UPDATE {schema}.analysis SET users_listed = $2 WHERE analysis = $1", event.analysis, event.users
+            )
         case analysis.SpacesAnalyzed():
-            numbers = tuple(SpaceNumbers.model_fields)
+            await connection.execute(
+                f"UPDATE {schema}.analysis SET chunks_done = chunks_done + 1 WHERE analysis = $1", event.analysis
+            )
+            numbers = tuple(name for name in SpaceNumbers.model_fields if name != "guardrails")
             places = ", ".join(f"${place}" for place in range(2, len(numbers) + 2))
             await connection.executemany(
                 f"INSERT INTO {schema}.analysis_space (analysis, {', '.join(numbers)}) VALUES ($1, {places})",
                 [(event.analysis, *(getattr(space, name) for name in numbers)) for space in event.spaces],
             )
+            await connection.executemany(
+                f"INSERT INTO {schema}.analysis_guardrail VALUES ($1, $2, $3, $4)",
+                [
+                    (event.analysis, space.space, found.guardrail.value, found.count)
+                    for space in event.spaces
+                    for found in space.guardrails
+                ],
+            )
         case analysis.AnalysisCompleted():
-            sums = event.model_dump(exclude={"analysis", "source", "release", "slices"})
+            sums = event.model_dump(exclude={"analysis", "source", "release", "slices", "guardrails"})
             columns = ", ".join(f"{name} = ${place}" for place, name in enumerate(sums, 4))
             await connection.execute(
                 f"UPDATE {schema}.analysis SET state = 'completed', ended_at = $2, release = $3, {columns}"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from shared.events.catalog.analysis import AnalysisCompleted, AnalysisFailed, AnalysisStarted
+from shared.events.catalog.analysis import AnalysisCompleted, AnalysisFailed, AnalysisPlanned, AnalysisStarted
 from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded
 from shared.events.catalog.plan import (
     PlanArchived,
@@ -169,6 +169,15 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                 event.analysis,
                 Phase.ANALYSIS.value,
                 row.position,
+            )
+        case AnalysisPlanned():
+            await c.executemany(
+                f"INSERT INTO {s}.chunk (chunk, task, phase, depth, first_ordinal, last_ordinal, entities, planned_at, state)"
+                " VALUES ($1, $2, $3, 1, $4, $5, $6, $7, 'planned')",
+                [
+                    (k.chunk, event.analysis, Phase.ANALYSIS.value, k.first, k.last, k.last - k.first + 1, row.position)
+                    for k in event.chunks
+                ],
             )
         case AnalysisCompleted() | AnalysisFailed():
             state = "completed" if isinstance(event, AnalysisCompleted) else "failed"
