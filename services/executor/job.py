@@ -62,16 +62,16 @@ async def rows_of(pool: asyncpg.Pool, claim: Claim, epoch: int | None, kind: Kin
     """See ``Job.rows``. ``epoch``: the valid one of the task's inventory. At most a chunk's worth of rows."""
     work = claim.work
     wanted = kind or ACCOUNTS.get(work.phase)
+    # Conditions that do not apply are left out, not switched off: the plan of the query must be good for a large space.
+    wheres, values = ["task = $1", "epoch = $2", "kind = $3"], [work.task, epoch, wanted.value if wanted else None]
+    if work.phase is not Phase.SPACE:
+        wheres.append("ordinal BETWEEN $4 AND $5")
+        values += [work.first, work.last]
+    if work.phase in BY_DEPTH:
+        wheres.append(f"depth = ${len(values) + 1}")
+        values.append(work.depth)
     records = await pool.fetch(
-        f"SELECT {_COLUMNS} FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3"
-        " AND ($4::int IS NULL OR depth = $4) AND ($7 OR ordinal BETWEEN $5 AND $6) ORDER BY ordinal",
-        work.task,
-        epoch,
-        wanted.value if wanted else None,
-        work.depth if work.phase in BY_DEPTH else None,
-        work.first,
-        work.last,
-        work.phase is Phase.SPACE,
+        f"SELECT {_COLUMNS} FROM work.inventory WHERE {' AND '.join(wheres)} ORDER BY ordinal", *values
     )
     rows = [Row(**{**dict(r), "kind": Kind(r["kind"])}) for r in records]
     return [row for row in rows if (row.kind, row.id) not in claim.recorded]

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 _CHECKPOINT = "work"
 _PAGE = 500
+_MOST_KNOWN = 1000
 # Phases of a space up to its last page; once planned beyond them, links to its pages can be resolved.
 _BEFORE_LINKS = (Phase.INVENTORY.value, Phase.SPACE.value, Phase.PAGE.value, Phase.BLOGPOST.value)
 
@@ -69,6 +70,7 @@ class Manager:
         self._dirty_tasks: set[str] = set()
         self._dirty_plans: set[str] = set()
         self._plans: dict[str, plans.Plan] = {}
+        self._depths_of: dict[tuple[str, int], dict[Kind, list[int]]] = {}  # by task and its inventory's epoch
         self._linkable: set[str] = set()  # plans all of whose pages are on the site
 
     @property
@@ -381,6 +383,10 @@ class Manager:
         """Of each kind the depths at which the inventory has rows."""
         if task.inventory_epoch is None:
             return {}
+        # An inventory that was taken does not change, and going over it costs the more the larger the space is.
+        known = self._depths_of.get((task.task, task.inventory_epoch))
+        if known is not None:
+            return known
         found: dict[Kind, list[int]] = {}
         for r in await self._pool.fetch(
             "SELECT DISTINCT kind, depth FROM work.inventory WHERE task = $1 AND epoch = $2 ORDER BY kind, depth",
@@ -388,6 +394,9 @@ class Manager:
             task.inventory_epoch,
         ):
             found.setdefault(Kind(r["kind"]), []).append(r["depth"])
+        if len(self._depths_of) >= _MOST_KNOWN:
+            self._depths_of.clear()
+        self._depths_of[task.task, task.inventory_epoch] = found
         return found
 
     async def _plan_slice(self, task: tasks.Task, s: tasks.PlanSlice) -> None:

@@ -29,14 +29,16 @@ async def order(job: Job) -> None:
         wanted = [
             str(r["target"])
             for r in await job.pool.fetch(
-                "SELECT m.target FROM work.inventory i JOIN work.id_map m ON m.site = $4 AND m.source = $5"
+                "SELECT m.target FROM work.inventory i JOIN work.id_map m ON m.site = $3 AND m.source = $4"
                 " AND m.kind = 'page' AND m.id = i.id WHERE i.task = $1 AND i.epoch = $2 AND i.kind = 'page'"
-                " AND i.parent IS NOT DISTINCT FROM $3 AND NOT i.homepage ORDER BY i.position NULLS LAST, i.ordinal",
+                # Not “IS NOT DISTINCT FROM”: no index helps with that.
+                f" AND {'i.parent IS NULL' if row.parent is None else 'i.parent = $5'}"
+                " AND NOT i.homepage ORDER BY i.position NULLS LAST, i.ordinal",
                 job.claim.work.task,
                 job.epoch,
-                row.parent,
                 job.site_id,
                 job.source_id,
+                *(() if row.parent is None else (row.parent,)),
             )
         ]
         parent = await job.target(Kind.PAGE, row.parent) if row.parent else None
@@ -46,7 +48,8 @@ async def order(job: Job) -> None:
             there = [p.id for p in await job.site.root_pages((await job.space()).id)]
         else:
             there = [p.id async for p in job.site.children(parent)]
-        await _arrange(job, [id for id in there if id in set(wanted)], [id for id in wanted if id in set(there)])
+        both = set(wanted).intersection(there)
+        await _arrange(job, [id for id in there if id in both], [id for id in wanted if id in both])
         return row.migrated()
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
