@@ -4,6 +4,10 @@
 FEATURES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "rest": ((5, 5), None),
     "user": ((6, 0), None),
+    # From which release on content gives its restrictions, and users their status, is not documented: the oldest shapes that
+    # are known to have them are of 6.x and 7.x.
+    "restrictions": ((6, 0), None),
+    "user-status": ((7, 0), None),
     "json-rpc": ((4, 1), (9, 0)),
     "rate-limit": ((7, 3), None),
     "pat": ((7, 9), None),

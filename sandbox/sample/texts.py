@@ -283,7 +283,7 @@ class Sentences:
         if kind == 10:
             return macro(
                 "jira",
-                server="Tracker",
+                server="Harbor Tracker",
                 serverId="5f2b1c9e-0000-3333-8888-0123456789ab",
                 key=f"PROJ-{r.randrange(900)}",
             )

@@ -140,6 +140,10 @@ def build(options: dict[str, Any]) -> Starlette:
 
     async def missing(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
+        try:  # the login comes before the look for what is asked
+            door.user(request.headers.get("authorization"))
+        except Refusal as refusal:
+            return refusal.response()
         if request.method not in {"GET", "HEAD"} and status != 404:
             return await refuse_write(request)
         return Refusal(status, f"null for uri: {request.url}", plain=True).response()

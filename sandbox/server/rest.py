@@ -16,6 +16,9 @@ from sandbox.server.shapes import Json
 
 Handler = Callable[[Call], Response]
 
+#: Id of the linked Jira.
+JIRA_ID = "5f2b1c9e-0000-3333-8888-0123456789ab"
+
 # --- who the instance is ---------------------------------------------------------------------------------------------
 
 
@@ -42,6 +45,24 @@ def manifest(call: Call) -> Response:
         f"<applinksVersion>9.0.0</applinksVersion><url>{call.base}</url></manifest>"
     )
     return Response(xml, media_type="application/xml")
+
+
+def application_links(call: Call) -> Response:
+    """The linked Jira, whose server id stands in the jira macros of the content."""
+    call.known()
+    call.administrator()
+    url = "http://jira.example.com"
+    jira = {
+        "id": JIRA_ID,
+        "name": "Harbor Tracker",
+        "typeId": "jira",
+        "displayUrl": url,
+        "rpcUrl": url,
+        "iconUrl": f"{call.base}/images/icons/jira.png",
+        "isPrimary": True,
+        "isSystem": False,
+    }
+    return JSONResponse({"list": [{"application": jira, "configuredOutboundAuthenticators": []}]})
 
 
 def access_mode(call: Call) -> Response:
@@ -398,6 +419,7 @@ def download(call: Call) -> Response:
 ROUTES: tuple[tuple[str, Handler, str], ...] = (
     ("/rest/api/server-information", server_information, "server-information"),
     ("/rest/applinks/1.0/manifest", manifest, "rest"),
+    ("/rest/applinks/1.0/listApplicationlinks", application_links, "rest"),
     ("/rest/api/accessmode", access_mode, "rest"),
     ("/rest/api/user", user, "user"),
     ("/rest/api/user/current", current_user, "user"),
@@ -425,8 +447,8 @@ ROUTES: tuple[tuple[str, Handler, str], ...] = (
     ("/rest/api/content/{id}/child/{type}", child, "rest"),
     ("/rest/api/content/{id}/label", labels, "rest"),
     ("/rest/api/content/{id}/property", properties, "rest"),
-    ("/rest/api/content/{id}/restriction/byOperation", restrictions, "rest"),
-    ("/rest/api/content/{id}/restriction/byOperation/{operation}", restriction, "rest"),
+    ("/rest/api/content/{id}/restriction/byOperation", restrictions, "restrictions"),
+    ("/rest/api/content/{id}/restriction/byOperation/{operation}", restriction, "restrictions"),
     ("/rest/api/content/{id}/watchers", content_watchers, "watchers"),
     ("/download/attachments/{container}/{filename:path}", download, "rest"),
 )

@@ -75,6 +75,21 @@ def permission_sets(call: Call, parameters: list[Any]) -> Any:
     return [{"type": t, "spacePermissions": rows} for t, rows in sets.items()]
 
 
+def content_permission_sets(call: Call, parameters: list[Any]) -> Any:
+    """Who may see and edit a content. A user that no directory has any more goes by the key."""
+    content = call.content(str(parameters[0]))
+    sets = []
+    for type, operation in (("View", "read"), ("Edit", "update")):
+        rows = []
+        for r in content.restrictions:
+            if r.operation == operation:
+                user = call.instance.users.get(r.user) if r.user else None
+                rows.append({"type": type, "userName": user.username if user else r.user, "groupName": r.group})
+        if rows:
+            sets.append({"type": type, "contentPermissions": rows})
+    return sets
+
+
 def spaces(call: Call, _: list[Any]) -> Any:
     found = [s for s in call.instance.spaces.values() if call.viewer.sees_space(s)]
     return [{"key": s.key, "name": s.name, "type": s.type, "url": f"{call.base}/display/{s.key}"} for s in found]
@@ -100,6 +115,7 @@ METHODS: dict[str, Method] = {
     "getUserGroups": user_groups,
     "getGroups": groups,
     "getSpacePermissionSets": permission_sets,
+    "getContentPermissionSets": content_permission_sets,
     "getSpaces": spaces,
     "getSpace": space,
 }

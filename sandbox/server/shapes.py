@@ -68,6 +68,8 @@ class Shapes:
             "displayName": user.display_name,
             "_links": self_link,
         }
+        if not self.version.has("user-status"):
+            return out
         if tree and "status" in tree:
             out["status"] = "current" if user.active else "deactivated"
             out["_expandable"] = {}
@@ -175,11 +177,9 @@ class Shapes:
         put("container", self._container_link(c), lambda: self._container(c, tree["container"]))
         put("body", "", lambda: self.body(c, tree["body"], version))
         put("children", f"/rest/api{path}/child", lambda: self.nested_children(c, tree["children"]))
-        put(
-            "restrictions",
-            f"/rest/api{path}/restriction/byOperation",
-            lambda: self.restrictions(c, tree["restrictions"]),
-        )
+        if self.version.has("restrictions"):
+            link = f"/rest/api{path}/restriction/byOperation"
+            put("restrictions", link, lambda: self.restrictions(c, tree["restrictions"]))
         metadata: Json = {"mediaType": c.media_type} if c.kind == "attachment" else {}
         if "metadata" in tree:
             inner = tree["metadata"]

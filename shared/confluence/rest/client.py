@@ -71,6 +71,9 @@ class Client:
             headers["Authorization"] = f"Bearer {token}"
         elif username:
             auth = httpx.BasicAuth(username, password or "")
+        self._username = None if token else username
+        #: Whether the release has no resource of users (before 6.0).
+        self._without_user = False
         self.credential = "token" if token else "password" if username else None
         self._http = httpx.AsyncClient(
             transport=httpx_aiohttp.AiohttpTransport(),
@@ -189,10 +192,28 @@ class Client:
 
     async def confirm(self) -> Json:
         """The user that the credential stands for; SourceUnauthorized if it is answered as anonymous."""
-        me: Json = await self.json("/rest/api/user/current")
-        if me.get("type") != "known":
+        if not self._without_user:
+            response = await self.answer(self.url("/rest/api/user/current"))
+            self._without_user = response.status_code == 404
+            if not self._without_user:
+                me: Json = self.decoded(self.check(response))
+                if me.get("type") != "known":
+                    raise self.anonymous()
+                return me
+        return await self._confirm_old()
+
+    async def _confirm_old(self) -> Json:
+        """Before 6.0 nothing says who one is, but a login is acknowledged in a header, and JSON-RPC answers users only."""
+        response = self.check(await self.answer(self.url("/rest/api/space", [("limit", "1")])))
+        if response.headers.get("x-seraph-loginreason", "").upper() == "OK":
+            return {"type": "known", "username": self._username}
+        try:
+            told = await self.rpc("getUser", self._username) if self._username else None
+        except NotInSource:
+            told = None
+        if not isinstance(told, dict):
             raise self.anonymous()
-        return me
+        return {"type": "known", "username": self._username}
 
     async def rpc(self, method: str, *parameters: Any) -> Any:
         """Result of a JSON-RPC method (before 9.0). NotInSource: it answers with an error, or is switched off."""

@@ -9,13 +9,16 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from shared.confluence.rest.client import Client, Json
-from shared.confluence.source import SourceUnsupported
+from shared.confluence.rest.client import Client, Forbidden, Json
+from shared.confluence.source import NotInSource, SourceUnsupported
 
 #: Asked for in lists; the server silently gives fewer.
 PAGE = 200
 
-#: From which version on.
+#: The oldest that is read.
+OLDEST = (5, 10)
+#: From which version on. Before ``USER`` REST tells neither users nor who may see a content; JSON-RPC does.
+USER, RESTRICTIONS = (6, 0), (6, 0)
 SCAN, USER_LIST, REST_PERMISSIONS, NESTED_GROUPS, SPACE_CREATOR = (7, 18), (8, 4), (9, 1), (10, 0), (10, 0)
 WATCHERS = (10, 0)
 #: The first version without JSON-RPC.
@@ -29,7 +32,7 @@ class About:
 
     @property
     def number(self) -> tuple[int, int]:
-        """Major and minor; an unknown version counts as the oldest, so that nothing newer is asked of it."""
+        """Major and minor; an unknown version counts as an old one, so that nothing newer is asked of it."""
         found = re.match(r"(\d+)\.(\d+)", self.version or "")
         return (int(found[1]), int(found[2])) if found else (7, 0)
 
@@ -66,8 +69,8 @@ class Instance:
             if isinstance(told, dict) and "version" in told:
                 build = told.get("buildNumber")
                 return self._supported(About(str(told["version"]), int(build) if build else None))
-        elif response.status_code not in {401, 404}:
-            client.check(response)
+        elif response.status_code not in {401, 404} or "FAILED" in response.headers.get("x-seraph-loginreason", ""):
+            client.check(response)  # a wrong password at once: three of them, and the account asks for a CAPTCHA
         response = await client.answer(client.url("/rest/applinks/1.0/manifest"))
         if response.status_code == 200 and b"<manifest" in response.content[:1000]:
             parser = etree.XMLParser(resolve_entities=False, no_network=True)
@@ -99,12 +102,27 @@ class Instance:
             raise SourceUnsupported(f"{self.client.base} is a Confluence Cloud. Sources are Server and Data Center.")
 
     def _supported(self, about: About) -> About:
-        if about.number < (7, 0):
+        if about.number < OLDEST:
             raise SourceUnsupported(
-                f"{self.client.base} is Confluence {about.version}; by REST 7.0 and later are read. "
+                f"{self.client.base} is Confluence {about.version}; by REST 5.10 and later are read. "
                 "Give an XML export of it instead."
             )
         return about
+
+    async def rpc_answers(self) -> bool:
+        """Whether the remote API is switched on: then a name it refuses is only unknown to it."""
+        try:
+            return isinstance(await self.client.rpc("getServerInfo"), dict)
+        except (NotInSource, Forbidden, SourceUnsupported):
+            return False
+
+    async def require_rpc(self) -> None:
+        """Raises SourceUnsupported where users and restrictions could not be told: a page would be read as open to all."""
+        if (await self.about()).number < USER and not await self.rpc_answers():
+            raise SourceUnsupported(
+                f"{self.client.base} has its remote API switched off, and before 6.0 nothing else tells users and "
+                "restrictions of pages. Switch it on (General configuration › Remote API), or give an XML export."
+            )
 
     async def listing(
         self, kind: Literal["page", "blogpost", "comment"], key: str | None, expand: str

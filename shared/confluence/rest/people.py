@@ -9,7 +9,7 @@ from urllib.parse import quote
 from shared.confluence.model import Group, Person
 from shared.confluence.rest import shapes
 from shared.confluence.rest.client import Forbidden, Json
-from shared.confluence.rest.instance import NESTED_GROUPS, PAGE, USER_LIST, Instance
+from shared.confluence.rest.instance import NESTED_GROUPS, PAGE, USER, USER_LIST, Instance
 from shared.confluence.source import NotInSource, SourceUnsupported
 
 #: Users whose addresses are asked for at once.
@@ -25,6 +25,7 @@ class People:
         self._instance = instance
         self._client = instance.client
         self._known: dict[str, Person | None] = {}
+        self._names: dict[str, str] | None = None
 
     async def people(self) -> AsyncIterator[Person]:
         """From 8.4 the list of users. Before: members of groups, then whoever the remote API lists, then authors."""
@@ -45,7 +46,8 @@ class People:
                 yield person
         await self._client.confirm()
 
-    async def _union(self, seen: set[str]) -> AsyncIterator[Json]:
+    async def _listed(self, seen: set[str]) -> AsyncIterator[Json]:
+        """Members of groups, then whoever else the remote API lists."""
         async for group in self.groups():
             async for row in self._member_rows(group.name):
                 if self._first(seen, row):
@@ -54,13 +56,21 @@ class People:
             listed = await self._user_row("username", name)
             if listed is not None and self._first(seen, listed):
                 yield listed
+
+    async def _union(self, seen: set[str]) -> AsyncIterator[Json]:
+        async for row in self._listed(seen):
+            yield row
         kinds: tuple[Literal["page", "blogpost", "comment"], ...] = ("page", "blogpost", "comment")
         for kind in kinds:
             async for content in self._instance.listing(kind, None, "version,history"):
-                for author in shapes.authors(content):
-                    if author not in seen:
-                        seen.add(author)
-                        found = await self._user_row("key", author)
+                for row in shapes.author_rows(content):
+                    if self._first(seen, row):
+                        # Before 6.0 what stands at the content is all that is told.
+                        found = (
+                            row
+                            if await self._without_users()
+                            else await self._user_row("key", str(shapes.person_id(row)))
+                        )
                         if found is not None:
                             yield found
 
@@ -92,12 +102,15 @@ class People:
             yield person
 
     async def _addressed(self, rows: list[Json]) -> list[Person]:
-        emails = await asyncio.gather(*(self._email(r.get("username")) for r in rows))
+        emails = await asyncio.gather(*map(self._email, rows))
         people = [shapes.person(r, e) for r, e in zip(rows, emails, strict=True)]
         return [p for p in people if p is not None]
 
-    async def _email(self, username: str | None) -> str | None:
+    async def _email(self, row: Json) -> str | None:
         """By JSON-RPC, the only remote call that tells it; None where it is gone or switched off."""
+        if "email" in row:  # it came by JSON-RPC
+            return row["email"] or None
+        username = row.get("username")
         await self._instance.about()
         if not self._instance.rpc:
             self._instance.note_once("emails_not_readable")
@@ -107,7 +120,7 @@ class People:
         try:
             told = await self._client.rpc("getUser", username)
         except NotInSource:
-            if not await self._rpc_answers():
+            if not await self._instance.rpc_answers():
                 self._instance.rpc = False
                 self._instance.note_once("emails_not_readable")
             return None
@@ -117,14 +130,42 @@ class People:
             return None
         return (told.get("email") or None) if isinstance(told, dict) else None
 
-    async def _rpc_answers(self) -> bool:
-        """Whether the remote API is switched on: then a name it refuses is only unknown to it."""
+    async def _without_users(self) -> bool:
+        """Whether REST has no users (before 6.0)."""
+        return (await self._instance.about()).number < USER
+
+    async def _rpc_user(self, username: str) -> Json | None:
+        """A user as REST would give it, with the address besides. Whether the account is disabled no call tells."""
         try:
-            return isinstance(await self._client.rpc("getServerInfo"), dict)
-        except (NotInSource, Forbidden, SourceUnsupported):
-            return False
+            told = await self._client.rpc("getUser", username)
+        except NotInSource:
+            await self._client.confirm()
+            return None
+        if not isinstance(told, dict) or not told.get("key"):
+            return None
+        name, key = str(told.get("name") or username), str(told["key"])
+        return {
+            "type": "known",
+            "userKey": key,
+            "username": name,
+            "displayName": told.get("fullname"),
+            "email": told.get("email"),
+        }
+
+    async def _username_of(self, key: str) -> str | None:
+        """Before 6.0 nothing finds a user by key: names by key are gathered once, the one list this reader keeps."""
+        if self._names is None:
+            names: dict[str, str] = {}
+            async for row in self._listed(set()):
+                if row.get("username"):
+                    names[str(shapes.person_id(row))] = row["username"]
+            self._names = names
+        return self._names.get(key)
 
     async def _user_row(self, by: Literal["key", "username"], value: str) -> Json | None:
+        if await self._without_users():
+            name = value if by == "username" else await self._username_of(value)
+            return await self._rpc_user(name) if name else None
         try:
             row: Json = await self._client.json("/rest/api/user", [(by, value), ("expand", "status")])
         except NotInSource:
@@ -145,7 +186,7 @@ class People:
         slot = f"{by}:{value}"
         if slot not in self._known:
             row = await self._user_row(by, value)
-            person = shapes.person(row, await self._email(row.get("username"))) if row else None
+            person = shapes.person(row, await self._email(row)) if row else None
             if len(self._known) >= REMEMBERED:
                 self._known.pop(next(iter(self._known)))
             self._known[slot] = person

@@ -288,7 +288,12 @@ def mentions(body: str) -> Iterator[tuple[str, str]]:
         yield found[1], html.unescape(found[2] or found[3] or "")
 
 
-def authors(row: Json) -> list[str]:
-    """Who made it and who last changed it."""
+def author_rows(row: Json) -> list[Json]:
+    """Who made it and who last changed it, as it says."""
     told = ((row.get("history") or {}).get("createdBy"), (row.get("version") or {}).get("by"))
-    return [id for id in map(person_id, told) if id]
+    return [person for person in told if person is not None and person_id(person)]
+
+
+def authors(row: Json) -> list[str]:
+    """Ids of who made it and who last changed it."""
+    return [str(person_id(person)) for person in author_rows(row)]

@@ -1,4 +1,4 @@
-"""A Confluence Server or Data Center (7.0 to 10.x) read by REST, and by JSON-RPC where REST has no answer.
+"""A Confluence Server or Data Center (5.10 to 10.x) read by REST, and by JSON-RPC where REST has no answer.
 
 Memory is bounded by one page of a list, but for the ids of people already named and the keys of spaces.
 """
@@ -76,6 +76,7 @@ class RestSource:
     async def info(self) -> SourceInfo:
         about = await self._instance.about()
         await self._client.confirm()
+        await self._instance.require_rpc()
         base = self._client.base
         instance = urlsplit(base).netloc + urlsplit(base).path
         return SourceInfo("server", about.version, about.build, base, instance)
@@ -199,6 +200,7 @@ class RestSource:
 
     async def _numbers(self, row: Json) -> tuple[Json, int, int]:
         id = str(row["id"])
+        await self._rights.complete(row)
         return row, len(await self.properties(id)), len(await self.watchers("content", id))
 
     async def related_people(self, space_id: str) -> AsyncIterator[str]:
@@ -223,7 +225,7 @@ class RestSource:
         kinds: tuple[Literal["page", "blogpost"], ...] = ("page", "blogpost")
         for kind in kinds:
             async for row in self._instance.listing(kind, key, NAMED):
-                async for id in self._named_by(row):
+                async for id in self._named_by(await self._rights.complete(row)):
                     yield id
                 for id in await self.watchers("content", str(row["id"])):
                     yield id
@@ -352,7 +354,7 @@ class RestSource:
     # --- one entity ---------------------------------------------------------------------------------------------------
 
     async def content(self, id: str) -> Content:
-        row = await self._one(id, ("page", "blogpost"), CONTENT)
+        row = await self._rights.complete(await self._one(id, ("page", "blogpost"), CONTENT))
         content = shapes.content(row)
         labels = (row.get("metadata") or {}).get("labels") or {}
         if len(labels.get("results") or ()) >= int(labels.get("limit") or 1):

@@ -43,7 +43,16 @@ async def all_of(rows: AsyncIterator[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("version", "build"), [("7.4.1", 8041), ("7.19.0", 8190), ("8.5.6", 9056), ("9.2.1", 9221), ("10.0.3", 10003)]
+    ("version", "build"),
+    [
+        ("5.10.8", 6508),
+        ("6.13.2", 7532),
+        ("7.4.1", 8041),
+        ("7.19.0", 8190),
+        ("8.5.6", 9056),
+        ("9.2.1", 9221),
+        ("10.0.3", 10003),
+    ],
 )
 async def test_version_and_build_are_found_on_every_version(version: str, build: int) -> None:
     async with serving(instance(version)) as url:
@@ -163,7 +172,7 @@ async def moved(_: Request) -> Response:
 
 async def old(_: Request) -> Response:
     return Response(
-        "<manifest><typeId>confluence</typeId><version>6.13.0</version></manifest>", media_type="application/xml"
+        "<manifest><typeId>confluence</typeId><version>5.4.4</version></manifest>", media_type="application/xml"
     )
 
 
@@ -172,7 +181,7 @@ async def old(_: Request) -> Response:
     [
         ("/{rest:path}", page, "not JSON"),
         ("/rest/applinks/1.0/manifest", jira, "jira"),
-        ("/rest/applinks/1.0/manifest", old, "6.13.0"),
+        ("/rest/applinks/1.0/manifest", old, "5.4.4"),
         ("/wiki/api/v2/spaces", cloud, "Cloud"),
         ("/nothing", page, "no Confluence at"),
         ("/{rest:path}", moved, "https://wiki.example.com"),
@@ -395,6 +404,43 @@ async def test_switched_off_remote_api_leaves_addresses_and_permissions_unknown_
         assert ops
         assert await all_of(source.permissions(ops.id)) == []
         assert {n.code for n in await source.notes()} >= {"emails_not_readable", "permissions_not_readable"}
+        await source.close()
+
+
+async def test_a_5_10_with_its_remote_api_switched_off_is_refused_since_every_page_would_be_read_as_open() -> None:
+    app = instance("5.10.8", rpc=False)
+    restricted = next(c for c in app.state.instance.contents.values() if c.title == "Who to Call")
+    async with serving(app) as url:
+        source = reader(url, None, username="admin", password="admin")
+        for asked in (source.info(), source.content(str(restricted.id))):
+            with pytest.raises(SourceUnsupported, match="Remote API"):
+                await asked
+        await source.close()
+
+
+@pytest.mark.parametrize("version", ["5.10.8", "6.13.2"])
+async def test_on_releases_without_tokens_a_token_is_said_to_be_refused_and_a_wrong_password_too(version: str) -> None:
+    async with serving(instance(version)) as url:
+        for source in (reader(url), reader(url, None, username="admin", password="wrong")):
+            with pytest.raises(SourceUnauthorized):
+                await source.info()
+            await source.close()
+
+
+async def test_restrictions_and_users_of_a_5_10_are_asked_of_the_remote_api_and_nothing_is_written() -> None:
+    app = instance("5.10.8")
+    held = app.state.instance
+    async with serving(app) as url:
+        source = reader(url, None, username="admin", password="admin")
+        page = next(c for c in held.contents.values() if c.title == "Who to Call")
+        assert len((await source.content(str(page.id))).restrictions) == len(page.restrictions) == 3
+        otis = await source.person(held.user_by_name("otis").key)
+        assert otis
+        assert (otis.username, otis.email, otis.active) == ("otis", "otis.q@example.com", None)
+        assert await source.person("8a80" + "0" * 28) is None
+        asked = {e["path"].rpartition("/")[2] for e in app.state.journal if "/rpc/" in e["path"]}
+        assert asked >= {"getContentPermissionSets", "getUser", "getActiveUsers"}
+        assert not [e for e in app.state.journal if e["write"]]
         await source.close()
 
 

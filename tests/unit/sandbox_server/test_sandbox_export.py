@@ -110,7 +110,7 @@ def flat(kind: str, told: Any, zoned: bool, watched: bool) -> Any:
     return fields
 
 
-@pytest.mark.parametrize("version", ["7.19.0", "8.5.6", "10.0.3"])
+@pytest.mark.parametrize("version", ["5.10.8", "6.13.2", "8.5.6", "10.0.3"])
 async def test_an_export_reads_as_the_instance_reads_by_rest(version: str, tmp_path: Path) -> None:
     app = instance(version, generate=SIZE, seed=11)
     number = tuple(int(x) for x in version.split(".")[:2])

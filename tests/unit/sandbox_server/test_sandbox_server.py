@@ -32,25 +32,68 @@ async def asking(
         yield client
 
 
-#: Path and the versions (of those below) that have it.
-ENDPOINTS = {
-    "/rest/api/server-information": {"9.2.1", "10.0.3"},
-    "/rest/applinks/1.0/manifest": {"7.4.0", "7.19.0", "8.3.0", "8.5.6", "9.2.1", "10.0.3"},
-    "/rest/api/user/list": {"8.5.6", "9.2.1", "10.0.3"},
-    "/rest/api/content/scan?spaceKey=SKY": {"7.19.0", "8.3.0", "8.5.6", "9.2.1", "10.0.3"},
-    "/rest/api/space/SKY/permissions": {"9.2.1", "10.0.3"},
-    "/rest/api/group/observers/groupmember": {"10.0.3"},
-    "/rest/api/nothing": set(),
+ALL = ("5.10.8", "6.13.2", "7.4.0", "7.19.0", "8.2.0", "8.3.0", "8.5.6", "9.0.1", "9.2.1", "10.0.3")
+
+#: Path, and the first version (of those above) that has it.
+SINCE = {
+    "/rest/applinks/1.0/manifest": "5.10.8",
+    "/rest/api/space": "5.10.8",
+    "/rest/api/space/SKY/content/page": "5.10.8",
+    "/rest/api/content?spaceKey=SKY": "5.10.8",
+    "/rest/api/content/search?cql=type=page": "5.10.8",
+    "/rest/api/content/{page}": "5.10.8",
+    "/rest/api/content/{page}/history": "5.10.8",
+    "/rest/api/content/{page}?status=historical&version=1": "5.10.8",
+    "/rest/api/content/{page}/child/comment": "5.10.8",
+    "/rest/api/content/{page}/child/attachment": "5.10.8",
+    "/rest/api/content/{page}/label": "5.10.8",
+    "/rest/api/content/{page}/property": "5.10.8",
+    "/rest/api/group": "5.10.8",
+    "/rest/api/group/observers/member": "5.10.8",
+    "/rest/api/user?username=otis": "6.13.2",
+    "/rest/api/user/current": "6.13.2",
+    "/rest/api/user/memberof?username=otis": "6.13.2",
+    "/rest/api/search?cql=type=page": "6.13.2",
+    "/rest/api/content/{page}/restriction/byOperation": "6.13.2",
+    "/rest/api/content/scan?spaceKey=SKY": "7.19.0",
+    "/rest/api/backup-restore/jobs": "8.3.0",
+    "/rest/api/user/list": "8.5.6",
+    "/rest/api/server-information": "9.2.1",
+    "/rest/api/space/SKY/permissions": "9.2.1",
+    "/rest/api/group/observers/groupmember": "10.0.3",
+    "/rest/api/content/{page}/watchers": "10.0.3",
+    "/rest/api/space/SKY/watchers": "10.0.3",
 }
 
 
-@pytest.mark.parametrize("version", ["7.4.0", "7.19.0", "8.3.0", "8.5.6", "9.2.1", "10.0.3"])
+@pytest.mark.parametrize("version", ALL)
 async def test_an_endpoint_is_there_exactly_in_the_versions_that_have_it(version: str) -> None:
-    async with asking(instance(version), basic("admin", "admin")) as client:
-        for path, versions in ENDPOINTS.items():
-            assert ((await client.get(path)).status_code == 200) == (version in versions), path
+    app = instance(version)
+    page = next(c for c in app.state.instance.contents.values() if c.kind == "page")
+    async with asking(app, basic("admin", "admin")) as client:
+        for path, since in SINCE.items():
+            status = (await client.get(path.format(page=page.id))).status_code
+            assert status == (200 if ALL.index(version) >= ALL.index(since) else 404), path
+        assert (await client.get("/rest/api/nothing")).status_code == 404
         answer = await client.post("/rpc/json-rpc/confluenceservice-v2/getUser", json=["otis"])
         assert (answer.status_code == 200) == (int(version.split(".", maxsplit=1)[0]) < 9)
+
+
+@pytest.mark.parametrize("version", ALL)
+async def test_what_an_answer_tells_depends_on_the_version(version: str) -> None:
+    app = instance(version)
+    page = next(c for c in app.state.instance.contents.values() if c.title == "Who to Call")
+    here = ALL.index(version)
+    async with asking(app, basic("admin", "admin")) as client:
+        answer = await client.get(f"/rest/api/content/{page.id}?expand=restrictions.read.restrictions.group,version")
+        row = answer.json()
+        assert ("restrictions" in row) == (here >= ALL.index("6.13.2"))
+        assert ("position" in row) == (here >= ALL.index("9.0.1"))
+        assert ("X-RateLimit-Limit" in answer.headers) == (here >= ALL.index("7.4.0"))
+        member = (await client.get("/rest/api/group/observers/member?expand=status")).json()["results"][0]
+        assert ("status" in member) == (here >= ALL.index("7.4.0"))
+        space = (await client.get("/rest/api/space/SKY?expand=creator")).json()
+        assert (("status" in space), ("creator" in space)) == (here >= ALL.index("8.2.0"), here >= ALL.index("10.0.3"))
 
 
 async def test_a_bad_token_is_answered_200_as_anonymous_who_sees_no_content() -> None:
