@@ -1,6 +1,10 @@
 """Wiring of the executor: hints from NATS, a few chunks at once, a graceful end."""
 
+import json
+from contextlib import suppress
+
 import structlog
+from nats.aio.msg import Msg
 
 from services.executor.worker import Executor
 from shared.events import schema, topology
@@ -24,7 +28,17 @@ async def main(settings: Settings, stop: Stop) -> None:
         client = await bus.connect(settings, "executor")
         claims = Claims(store, pool, settings, service_key("executor"))
         log.info("working", worker=claims.worker)
-        executor = Executor(store, pool, claims, settings)
+
+        async def wake(side: str) -> None:
+            await client.publish("sig.throttle", json.dumps({"side": side}).encode())
+
+        executor = Executor(store, pool, claims, settings, wake)
+
+        async def on_throttle(message: Msg) -> None:
+            with suppress(ValueError, KeyError, TypeError):
+                executor.throttle_news(str(json.loads(message.data)["side"]))
+
+        await client.subscribe("sig.throttle", cb=on_throttle)
         hints = bus.Hints(client, topology.DURABLES[topology.EXECUTOR])
 
         async def database() -> None:

@@ -1,18 +1,20 @@
-"""Governs the requests of this process to one site: how many at once, when not at all, and whether the worker may write.
+"""Governs the requests of this process to one site or source: how many at once, whose turn it is, when none at all, and
+whether the worker may write.
 
-Concurrency rises by one after a row of good answers and halves on a 429 (additive increase, multiplicative decrease).
-``Retry-After`` is shared with all executors through ``work.throttle``, by the database's clock.
+``Retry-After`` is shared by all executors through ``work.throttle``, by the database's clock; ``sig.throttle`` only wakes.
+What one side takes at once is shared evenly among the executors that work on it.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 
 import asyncpg
 import structlog
 
+from services.executor.concurrency import Concurrency, Turns
 from shared.confluence.site import WritesForbidden
 from shared.events.claims import Claim, LeaseLost
 from shared.ops.settings import Settings
@@ -22,25 +24,48 @@ log = structlog.get_logger(__name__)
 # The claim under which the running task works; every chunk runs in a task of its own.
 CLAIM: ContextVar[Claim] = ContextVar("claim")
 
-_GOOD_IN_A_ROW = 20
-_SHARE_EVERY = 2.0
+_LOOK_EVERY = 2.0
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+# Until when nothing may be sent, and how many workers there are now with work on this site or from this source.
+_LOOK = """
+SELECT (SELECT extract(epoch FROM until - clock_timestamp())::float8 FROM work.throttle WHERE site = $1) AS left,
+       (SELECT count(DISTINCT l.worker) FROM work.lease l JOIN work.chunk k ON k.chunk = l.chunk AND k.state <> 'ended'
+        JOIN work.plan p ON p.plan = k.plan WHERE (p.site = $1 OR p.source = $1) AND l.expires_at > clock_timestamp()) AS workers
+"""
+_SHARE = """
+INSERT INTO work.throttle VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (site) DO UPDATE SET until = greatest(work.throttle.until, excluded.until)
+"""
 
 
 class SiteGate:
-    """One per site and process. See ``shared.confluence.cloud.gate.Gate``."""
+    """One per site (or source) and process. See ``shared.confluence.cloud.gate.Gate``.
 
-    def __init__(self, site: str, pool: asyncpg.Pool, settings: Settings) -> None:
-        self._site, self._pool = site, pool
-        self._most = settings.site_concurrency
-        self.limit = max(1, settings.site_concurrency // 2)
-        self._busy = 0
-        self._good = 0
+    ``side``: id of the site or source. ``wake``: tells the other executors that there is news in ``work.throttle``.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        pool: asyncpg.Pool,
+        settings: Settings,
+        wake: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._side, self._pool, self._wake = side, pool, wake
+        self._budget = settings.site_concurrency
+        self._concurrency = Concurrency(settings.site_concurrency, time.monotonic)
+        self._turns = Turns(lambda: self._concurrency.limit)
         self._until = 0.0  # monotonic: nothing is sent before
         self._looked = 0.0
-        self._free = asyncio.Condition()
         self._sharing: set[asyncio.Task[None]] = set()
         self.requests = 0
         self.throttles = 0
+
+    @property
+    def limit(self) -> int:
+        """Requests at once, now."""
+        return self._concurrency.limit
 
     def check_write(self) -> None:
         try:
@@ -54,56 +79,49 @@ class SiteGate:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
+        claim = CLAIM.get(None)
         await self._until_allowed()
-        async with self._free:
-            await self._free.wait_for(lambda: self._busy < self.limit)
-            self._busy += 1
+        await self._turns.enter((claim.work.plan if claim is not None else None) or "")
         try:
             yield
         finally:
-            self._busy -= 1
-            async with self._free:
-                self._free.notify()
+            self._turns.leave()
+
+    def news(self) -> None:
+        """Another executor was throttled: look before the next request."""
+        self._looked = 0.0
 
     async def _until_allowed(self) -> None:
-        if time.monotonic() - self._looked > _SHARE_EVERY:
+        if time.monotonic() - self._looked > _LOOK_EVERY:
             self._looked = time.monotonic()
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                left = await self._pool.fetchval(
-                    "SELECT extract(epoch FROM until - clock_timestamp())::float8 FROM work.throttle WHERE site = $1",
-                    self._site,
-                )
-                if left is not None:
-                    self._until = max(self._until, time.monotonic() + left)
+            with suppress(*_AWAY):
+                row = await self._pool.fetchrow(_LOOK, self._side)
+                assert row is not None
+                self._concurrency.share(-(-self._budget // max(1, row["workers"])))
+                if row["left"] is not None and row["left"] > 0:
+                    until = time.monotonic() + row["left"]
+                    if until > self._until + 0.1:  # not our own: whoever was told to wait spoke for all
+                        self._concurrency.throttled()
+                    self._until = max(self._until, until)
         while (left := self._until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 1.0))
 
     def throttled(self, retry_after: float | None) -> None:
         self.throttles += 1
-        self._good = 0
-        self.limit = max(1, self.limit // 2)
+        self._concurrency.throttled()
         wait = retry_after if retry_after is not None else 1.0
         self._until = max(self._until, time.monotonic() + wait)
-        log.info("site throttles", site=self._site, retry_after=retry_after, limit=self.limit)
+        log.info("throttled", side=self._side, retry_after=retry_after, limit=self.limit)
         task = asyncio.ensure_future(self._share(wait))
         self._sharing.add(task)
         task.add_done_callback(self._sharing.discard)
 
     async def _share(self, wait: float) -> None:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await self._pool.execute(
-                "INSERT INTO work.throttle VALUES ($1, clock_timestamp() + make_interval(secs => $2)) ON CONFLICT (site)"
-                " DO UPDATE SET until = greatest(work.throttle.until, excluded.until)",
-                self._site,
-                wait,
-            )
+        with suppress(*_AWAY):
+            await self._pool.execute(_SHARE, self._side, wait)
+            if self._wake is not None:
+                await self._wake(self._side)
 
     def observe(self, operation: str, seconds: float, status: int | None) -> None:
         self.requests += 1
-        if status is None or status >= 500 or status == 429:
-            self._good = 0
-            return
-        self._good += 1
-        if self._good >= _GOOD_IN_A_ROW and self.limit < self._most:
-            self._good = 0
-            self.limit += 1
+        self._concurrency.answered(operation, seconds, status is not None and status < 500 and status != 429)

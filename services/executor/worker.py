@@ -56,8 +56,17 @@ PHASES: dict[Phase, Callable[[Job], Awaitable[None]]] = {
 class Executor:
     """One per process. ``work`` runs one hint to its end; sources and sites stay open between chunks."""
 
-    def __init__(self, store: EventStore, pool: asyncpg.Pool, claims: Claims, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        pool: asyncpg.Pool,
+        claims: Claims,
+        settings: Settings,
+        wake: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._store, self._pool, self._claims, self._settings = store, pool, claims, settings
+        self._wake = wake
+        self._gates: dict[str, SiteGate] = {}
         self._sources: dict[str, Source] = {}
         self._sites: dict[str, tuple[CloudSite, Account]] = {}
         self._plans: dict[str, PlanSaved] = {}
@@ -84,6 +93,16 @@ class Executor:
     def drain(self) -> None:
         """Lets go of the chunks under way, each between two entities."""
         self._claims.draining.set()
+
+    def throttle_news(self, side: str) -> None:
+        """Somebody was told by this site or source to wait."""
+        if side in self._gates:
+            self._gates[side].news()
+
+    def _gate(self, side: str) -> SiteGate:
+        if side not in self._gates:
+            self._gates[side] = SiteGate(side, self._pool, self._settings, self._wake)
+        return self._gates[side]
 
     async def _run(self, claim: Claim) -> None:
         CLAIM.set(claim)
@@ -178,7 +197,7 @@ class Executor:
             raise LookupError("a chunk without a task")
         async with self._opening:
             if saved.source not in self._sources:
-                source = await open_source(self._pool, self._settings, saved.source)
+                source = await open_source(self._pool, self._settings, saved.source, self._gate(saved.source))
                 try:
                     info = await source.info()
                 except BaseException:
@@ -190,8 +209,7 @@ class Executor:
                 )
                 self._sources[saved.source] = source
             if saved.site not in self._sites:
-                gate = SiteGate(saved.site, self._pool, self._settings)
-                site = await open_site(self._pool, self._settings, saved.site, gate)
+                site = await open_site(self._pool, self._settings, saved.site, self._gate(saved.site))
                 try:
                     self._sites[saved.site] = (site, await site.whoami())
                 except BaseException:

@@ -22,8 +22,8 @@ async def _credential(pool: asyncpg.Pool, settings: Settings, secret: str | None
         return await vault.open_secret(connection, key, secret)
 
 
-async def open_source(pool: asyncpg.Pool, settings: Settings, source: str) -> Source:
-    """The source of this id. Raises SourceError, VaultError, LookupError."""
+async def open_source(pool: asyncpg.Pool, settings: Settings, source: str, gate: Gate | None = None) -> Source:
+    """The source of this id; requests to a server pass the gate. Raises SourceError, VaultError, LookupError."""
     row = await pool.fetchrow("SELECT kind, location, secret, export FROM people.source WHERE id = $1", source)
     if row is None:
         raise LookupError(f"no source {source}")
@@ -35,6 +35,7 @@ async def open_source(pool: asyncpg.Pool, settings: Settings, source: str) -> So
             username=credential.get("username"),
             password=credential.get("password"),
             timeout=settings.request_timeout,
+            gate=gate,
         )
     if row["export"] is None:
         raise SourceUnsupported(

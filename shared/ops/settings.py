@@ -53,7 +53,10 @@ class Settings(BaseSettings):
     analysis_spaces: int = Field(default=25, ge=1, le=500, description="Spaces in one chunk of an analysis.")
     chunks_per_worker: int = Field(default=4, ge=1, le=64, description="Chunks that one executor works on at once.")
     site_concurrency: int = Field(
-        default=8, ge=1, le=64, description="Requests to one site at once, at most, per process."
+        default=8,
+        ge=1,
+        le=64,
+        description="Requests to one site or source at once, at most, of all executors together.",
     )
     patience: float = Field(
         default=300.0, gt=0, description="How long an entity waits for a source or site that does not answer."

@@ -6,6 +6,7 @@ nothing, calls ``confirm`` before believing it.
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 import httpx_aiohttp
 
+from shared.confluence.cloud.gate import Gate, OpenGate
 from shared.confluence.source import (
     NotInSource,
     SourceError,
@@ -33,6 +35,8 @@ PAUSES = (0.2, 0.5, 1.0)
 PATIENCE = 300.0
 #: Largest piece in which files are handed on.
 CHUNK = 256 * 1024
+
+_NUMBERS = re.compile(r"[0-9]+")
 
 RETRIED = {429, 500, 502, 503, 504}
 
@@ -58,8 +62,16 @@ class Client:
     """``base_url``: with the context path, if any. A token (Confluence 7.9 and later) or a name and password."""
 
     def __init__(
-        self, base_url: str, *, token: str | None, username: str | None, password: str | None, timeout: float
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        username: str | None,
+        password: str | None,
+        timeout: float,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate: Gate = gate or OpenGate()
         self.base = base_url.rstrip("/")
         parts = urlsplit(self.base)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -100,7 +112,7 @@ class Client:
         failures = 0
         while True:
             try:
-                response = await self._http.request(method, url, json=body)
+                response = await self._sent(method, url, body)
             except httpx.TransportError as e:
                 if failures == len(PAUSES):
                     raise self.unreachable(e) from e
@@ -110,6 +122,8 @@ class Client:
                 if response.status_code not in RETRIED:
                     return response
                 asked = retry_after(response.headers.get("retry-after"))
+                if response.status_code == 429 or (asked is not None and response.status_code == 503):
+                    self._gate.throttled(asked)
                 if asked is not None and response.status_code in {429, 503}:
                     waited += max(asked, 0.05)
                     if waited > PATIENCE:
@@ -128,6 +142,18 @@ class Client:
                     pause = PAUSES[failures]
                     failures += 1
             await asyncio.sleep(pause)
+
+    async def _sent(self, method: str, url: str, body: Any) -> httpx.Response:
+        async with self._gate.slot():
+            began, status = time.monotonic(), None
+            try:
+                response = await self._http.request(method, url, json=body)
+                status = response.status_code
+            finally:
+                # Lists and single contents take their own time: what is asked for is told by the path without its numbers.
+                path = _NUMBERS.sub("0", urlsplit(url).path)
+                self._gate.observe(path, time.monotonic() - began, status)
+        return response
 
     def unreachable(self, error: Exception) -> SourceUnreachable:
         kind = "in time" if isinstance(error, httpx.TimeoutException) else f"({type(error).__name__})"
@@ -283,7 +309,10 @@ class Client:
         failures = 0
         while True:
             try:
-                response = await self._http.send(request, stream=True, auth=httpx.USE_CLIENT_DEFAULT if own else None)
+                async with self._gate.slot():
+                    response = await self._http.send(
+                        request, stream=True, auth=httpx.USE_CLIENT_DEFAULT if own else None
+                    )
             except httpx.TransportError as e:
                 if failures == len(PAUSES):
                     raise self.unreachable(e) from e
@@ -291,6 +320,8 @@ class Client:
                 if response.status_code not in RETRIED:
                     return response
                 await response.aclose()
+                if response.status_code == 429:
+                    self._gate.throttled(retry_after(response.headers.get("retry-after")))
                 if failures == len(PAUSES):
                     raise SourceUnreachable(
                         f"{self.base} answers {response.status_code} to a download again and again."

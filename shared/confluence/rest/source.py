@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
+from shared.confluence.cloud.gate import Gate
 from shared.confluence.model import (
     Attachment,
     Comment,
@@ -59,9 +60,16 @@ class RestSource:
     """See ``shared.confluence.source.Source``. Rights needed: an administrator's, to see members of groups and everything."""
 
     def __init__(
-        self, base_url: str, *, token: str | None, username: str | None, password: str | None, timeout: float = 10.0
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        username: str | None,
+        password: str | None,
+        timeout: float = 10.0,
+        gate: Gate | None = None,
     ) -> None:
-        self._client = Client(base_url, token=token, username=username, password=password, timeout=timeout)
+        self._client = Client(base_url, token=token, username=username, password=password, timeout=timeout, gate=gate)
         self._instance = Instance(self._client)
         self._people = People(self._instance)
         self._rights = Rights(self._instance, self._people)
