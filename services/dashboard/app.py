@@ -28,7 +28,20 @@ from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.domain.access import read_mapping, read_token
 from services.dashboard.domain.problems import ProblemDocument, ProblemError
-from services.dashboard.handlers import analyses, connections, events, pages, past, planfiles, plans, signin, tokens
+from services.dashboard.handlers import (
+    analyses,
+    connections,
+    events,
+    pages,
+    pages_connections,
+    pages_events,
+    past,
+    planfiles,
+    plans,
+    settings,
+    signin,
+    tokens,
+)
 from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
 from shared.events import schema
 from shared.events.database import open_pool
@@ -111,8 +124,8 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     ):
         api.include_router(router)
     app.include_router(api)
-    app.include_router(signin.router)
-    app.include_router(pages.router)
+    for router in (signin.router, pages_connections.router, pages_events.router, settings.router, pages.router):
+        app.include_router(router)
     needs(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(ProblemError, _problem)

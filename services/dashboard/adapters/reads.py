@@ -111,14 +111,14 @@ SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{
 FROM read.task t JOIN read.plan p USING (plan) LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
 LEFT JOIN read.plan_space w ON w.plan = t.plan AND w.space = t.space
 LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
-WHERE t.plan = $1 ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
+WHERE t.plan = $1 AND ($2::text[] IS NULL OR coalesce(t.space = ANY($2), $3)) ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
 """
 _WAITING_SPACES = """
 SELECT w.space, w.what, w.roots, s.key, s.name, g.key AS new_key FROM read.plan_space w JOIN read.plan p USING (plan)
 LEFT JOIN people.space s ON s.source = p.source AND s.space = w.space
 LEFT JOIN people.plan_key g ON g.plan = w.plan AND g.space = w.space
-WHERE w.plan = $1 AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY s.key,
-w.space
+WHERE w.plan = $1 AND ($2::text[] IS NULL OR w.space = ANY($2))
+  AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY s.key, w.space
 """
 _REASONS = """
 SELECT kind, outcome, reason, sum(n)::bigint AS count, (array_agg(id) FILTER (WHERE id IS NOT NULL))[1:3] AS examples
@@ -174,10 +174,10 @@ FROM read.analysis a
 
 class Reads:
     def __init__(self, pool: Pool) -> None:
-        self.pool = self._pool = pool
+        self.pool = pool
 
     async def sources(self, id: str | None = None) -> list[Source]:
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             "SELECT r.*, p.name, p.location, p.info::text AS info, (SELECT a.analysis FROM read.analysis a"
             " WHERE a.source = r.source ORDER BY a.position DESC LIMIT 1) AS analysis FROM read.source r"
             " JOIN people.source p ON p.id = r.source WHERE $1::text IS NULL OR r.source = $1 ORDER BY p.name",
@@ -187,7 +187,7 @@ class Reads:
         return [_source(row, found.get(row["analysis"])) for row in rows]
 
     async def sites(self, id: str | None = None) -> list[Site]:
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             "SELECT r.*, p.name, p.url FROM read.site r JOIN people.site p ON p.id = r.site"
             " WHERE $1::text IS NULL OR r.site = $1 ORDER BY p.name",
             id,
@@ -205,12 +205,12 @@ class Reads:
         ]
 
     async def analyses(self, ids: Iterable[str]) -> list[Analysis]:
-        rows = await self._pool.fetch(_ANALYSIS + " WHERE a.analysis = ANY($1) ORDER BY a.position", list(ids))
+        rows = await self.pool.fetch(_ANALYSIS + " WHERE a.analysis = ANY($1) ORDER BY a.position", list(ids))
         return [_analysis(row) for row in rows]
 
     async def analyses_of(self, source: str) -> list[Analysis]:
         """Newest first."""
-        rows = await self._pool.fetch(_ANALYSIS + " WHERE a.source = $1 ORDER BY a.position DESC LIMIT 100", source)
+        rows = await self.pool.fetch(_ANALYSIS + " WHERE a.source = $1 ORDER BY a.position DESC LIMIT 100", source)
         return [_analysis(row) for row in rows]
 
     async def analysis(self, id: str, *, spaces: bool = True) -> Analysis | None:
@@ -218,26 +218,27 @@ class Reads:
         found = await self.analyses([id])
         if not found or not spaces:
             return found[0] if found else None
-        rows = await self._pool.fetch(f"{ANALYZED_SPACES} WHERE s.analysis = $1 ORDER BY p.key", id)
+        rows = await self.pool.fetch(f"{ANALYZED_SPACES} WHERE s.analysis = $1 ORDER BY p.key", id)
         return found[0].model_copy(update={"spaces": [analyzed_space(row) for row in rows]})
 
     async def plans(self, *, archived: bool = False, limit: int = 200) -> list[PlanSummary]:
         """Newest first."""
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             "SELECT plan FROM read.plan WHERE archived <= $1 ORDER BY saved_at DESC, plan LIMIT $2", archived, limit
         )
-        return await self._summaries([row["plan"] for row in rows])
+        return await self.summaries([row["plan"] for row in rows])
 
-    async def plan(self, id: str) -> PlanDetail | None:
-        summaries = await self._summaries([id])
+    async def plan(self, id: str, *, spaces: bool = True) -> PlanDetail | None:
+        """``spaces``: with the task of every space, of which there may be thousands; else users and groups only."""
+        summaries = await self.summaries([id])
         if not summaries:
             return None
         summary = summaries[0]
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             choice = await connection.fetchrow(
                 "SELECT users, groups, accepted, key_conflicts, addresses, copy_of FROM read.plan WHERE plan = $1", id
             )
-            tasks = await self._tasks(connection, summary)
+            tasks = await self._tasks(connection, summary, None if spaces else [], True)
             reasons = await self._reasons(connection, id, choice["accepted"] if choice else [])
         assert choice is not None
         return PlanDetail(
@@ -250,25 +251,25 @@ class Reads:
     async def names(self, what: str) -> dict[str, str]:
         """Id to name of every source or site."""
         table = {"source": "source", "site": "site"}[what]
-        rows = await self._pool.fetch(f"SELECT id, name FROM people.{table} p JOIN read.{table} r ON r.{table} = p.id")
+        rows = await self.pool.fetch(f"SELECT id, name FROM people.{table} p JOIN read.{table} r ON r.{table} = p.id")
         return {row["id"]: row["name"] for row in rows}
 
     async def plan_named(self, name: str) -> str | None:
         """The plan of this name."""
-        found = await self._pool.fetchval(
+        found = await self.pool.fetchval(
             "SELECT id FROM people.plan n JOIN read.plan p ON p.plan = n.id WHERE name = $1", name
         )
         return None if found is None else str(found)
 
     async def space_keys(self, source: str) -> dict[str, str] | None:
         """Space to key of the source's last completed analysis; None where there is none."""
-        analysis = await self._pool.fetchval(
+        analysis = await self.pool.fetchval(
             "SELECT analysis FROM read.analysis WHERE source = $1 AND state = 'completed' ORDER BY position DESC LIMIT 1",
             source,
         )
         if analysis is None:
             return None
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             "SELECT a.space, coalesce(p.key, a.space) AS key FROM read.analysis_space a"
             " LEFT JOIN people.space p ON p.source = $2 AND p.space = a.space WHERE a.analysis = $1",
             analysis,
@@ -279,36 +280,36 @@ class Reads:
     async def has_stream(self, category: str, id: str) -> bool:
         """By the log, not by the read model: what was recorded a moment ago is there."""
         stream = f"{category}-{id}"
-        return bool(await self._pool.fetchval("SELECT true FROM log.events WHERE stream = $1 LIMIT 1", stream))
+        return bool(await self.pool.fetchval("SELECT true FROM log.events WHERE stream = $1 LIMIT 1", stream))
 
     async def conservation(self, plan: str) -> Conservation:
-        async with self._pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
             return await plan_conserved(connection, plan)
 
     async def reported(self, plan: str) -> AsyncIterator[ReportedReason]:
         """Every entity that did not simply move, through a cursor: there may be many."""
-        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+        async with self.pool.acquire() as connection, connection.transaction(readonly=True):
             async for row in connection.cursor(_REPORTED, plan, prefetch=500):
                 yield ReportedReason(**row)
 
     async def failed_tasks(self, plan: str) -> list[ReportedTask]:
         """Tasks that failed as a whole or because of an entity, each with its reason."""
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             "SELECT kind, space, reason FROM read.task WHERE plan = $1 AND reason IS NOT NULL ORDER BY kind, space",
             plan,
         )
         return [ReportedTask(**row) for row in rows]
 
     async def head(self) -> int:
-        return int(await self._pool.fetchval("SELECT position FROM log.log_head") or 0)
+        return int(await self.pool.fetchval("SELECT position FROM log.log_head") or 0)
 
     async def log(self, after: int, limit: int, plan: str | None) -> list[asyncpg.Record]:
         """Events after a position; those of one plan: of the plan itself, its tasks and their chunks."""
         if plan is None:
-            return await self._pool.fetch(
+            return await self.pool.fetch(
                 "SELECT * FROM log.events WHERE position > $1 ORDER BY position LIMIT $2", after, limit
             )
-        return await self._pool.fetch(
+        return await self.pool.fetch(
             "SELECT e.* FROM log.events e WHERE e.position > $1 AND (e.stream = 'plan-' || $3"
             " OR e.stream IN (SELECT 'task-' || task FROM read.task WHERE plan = $3) OR e.stream IN (SELECT 'chunk-' ||"
             " c.chunk FROM read.chunk c JOIN read.task t USING (task) WHERE t.plan = $3)) ORDER BY e.position LIMIT $2",
@@ -317,12 +318,21 @@ class Reads:
             plan,
         )
 
-    async def _summaries(self, ids: list[str]) -> list[PlanSummary]:
-        return [_summary(row) for row in await self._pool.fetch(_PLANS, ids)]
+    async def summaries(self, ids: list[str]) -> list[PlanSummary]:
+        return [_summary(row) for row in await self.pool.fetch(_PLANS, ids)]
 
-    async def _tasks(self, connection: Connection, plan: PlanSummary) -> list[Task]:
-        rows = await connection.fetch(_TASKS, plan.id)
-        waiting = await connection.fetch(_WAITING_SPACES, plan.id)
+    async def tasks_of(self, plan: PlanSummary, spaces: list[str]) -> list[Task]:
+        """The tasks of these spaces of a plan, in this order."""
+        async with self.pool.acquire() as connection:
+            found = {task.space: task for task in await self._tasks(connection, plan, spaces, False)}
+        return [found[space] for space in spaces if space in found]
+
+    async def _tasks(
+        self, connection: Connection, plan: PlanSummary, spaces: list[str] | None, people: bool
+    ) -> list[Task]:
+        """``spaces``: of these only; ``people``: those of users and groups too."""
+        rows = await connection.fetch(_TASKS, plan.id, spaces, people)
+        waiting = await connection.fetch(_WAITING_SPACES, plan.id, spaces)
         tasks = [_task(row, plan.site.url) for row in rows]
         begun = plan.status == "READY" or plan.ended_at is None
         return tasks + [

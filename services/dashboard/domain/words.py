@@ -1,8 +1,10 @@
 """What people read about a plan: one line in numbers for its status. Pure functions of what the read models hold."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from services.dashboard.domain.shapes import Counts, PlanDetail, PlanSummary, ReasonGroup
 from shared.events.reasons import EXPLANATIONS, Reason
@@ -27,6 +29,11 @@ KIND_WORDS = {
     "order": ("page with ordered children", "pages with ordered children"),
     "permission": ("space permission", "space permissions"),
     "watch": ("watched page or space", "watched pages and spaces"),
+    "address": ("address", "addresses"),
+    "plan": ("plan", "plans"),
+    "event": ("event", "events"),
+    "source": ("source", "sources"),
+    "site": ("site", "sites"),
     "task": ("task", "tasks"),  # users or groups as a whole, when none of them could even be listed
 }
 LOZENGES = {
@@ -209,3 +216,46 @@ def _accounted(plan: PlanSummary) -> str:
 def kind_rows(kinds: Mapping[str, Counts]) -> list[tuple[str, Counts]]:
     """Kinds in the order of work, with their plural word."""
     return [(KIND_WORDS[kind][1].capitalize(), kinds[kind]) for kind in KIND_WORDS if kind in kinds]
+
+
+def size(value: int) -> str:
+    """Bytes as people read them: 10⁶ to the MB."""
+    for unit, step in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if value >= step:
+            return f"{value / step:,.1f} {unit}" if value < 100 * step else f"{value / step:,.0f} {unit}"
+    return f"{value} bytes" if value != 1 else "1 byte"
+
+
+def ago(value: datetime, now: datetime) -> str:
+    """ "12 s ago", "3 h ago", "2 days ago"."""
+    seconds = max(0, int((now - value).total_seconds()))
+    for unit, step in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= step:
+            count = seconds // step
+            return f"{count} {unit}{'s' if unit == 'day' and count != 1 else ''} ago"
+    return f"{seconds} s ago"
+
+
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def event(type_: str) -> str:
+    """ "PlanStopRequested" as people read it: "Plan stop requested"."""
+    first, *rest = _CAPITAL.split(type_)
+    return " ".join([first, *(word.lower() for word in rest)])
+
+
+def told(data: Mapping[str, Any]) -> str:
+    """The numbers and codes of an event's data, in a line; ids and lists of them are on the event's own page."""
+    parts = []
+    for name, value in data.items():
+        word = name.replace("_", " ")
+        if isinstance(value, bool):
+            parts.append(f"{word}: {'yes' if value else 'no'}")
+        elif isinstance(value, int):
+            parts.append(f"{word}: {number(value)}")
+        elif isinstance(value, str) and len(value) < 30:
+            parts.append(f"{word}: {value}")
+        elif isinstance(value, list):
+            parts.append(f"{word}: {number(len(value))}")
+    return ", ".join(parts[:6])

@@ -14,6 +14,7 @@ from services.dashboard.adapters.commands import Commands
 from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
+from services.dashboard.adapters.tables import LogTable, Tables
 from services.dashboard.domain.access import (
     CALLER,
     Attempts,
@@ -69,6 +70,14 @@ class Parts:
     @property
     def analyses(self) -> AnalysisReads:
         return AnalysisReads(self.reads.pool)
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.reads.pool, self.reads)
+
+    @property
+    def log_table(self) -> LogTable:
+        return LogTable(self.reads.pool)
 
     @property
     def position(self) -> int:

@@ -1,22 +1,27 @@
 """The pages: plans, one plan, and the actions on it. Whole without JavaScript; live with it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.dashboard.adapters.tables import PLANS, SPACES, STATUSES
+from services.dashboard.domain import attention
 from services.dashboard.domain.access import Permission
+from services.dashboard.domain.listing import Listing, Rows
 from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.domain.shapes import PlanDetail
 from services.dashboard.handlers import plans as plan_api
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, send
 from services.dashboard.handlers.live import live, region
+from services.dashboard.handlers.past import past_plan
 from services.dashboard.handlers.rendering import Verb, actions, page
 from shared.events.commands import ArchivePlan, PausePlan, PlanCommand, ResumePlan, RunPlan, StopPlan
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
+FIRST = 25  # spaces shown on the plan's own page
 _PLAN_COMMANDS: dict[str, type[PlanCommand]] = {
     "stop": StopPlan,
     "pause": PausePlan,
@@ -30,14 +35,41 @@ def problem_page(request: Request, error: ProblemError) -> Response:
 
 
 @router.get("/")
-async def plans_page(service: PartsOf) -> Response:
-    return page(service, "plans.html", plans=await service.reads.plans(), live="/live/plans")
+async def overview_page(service: PartsOf) -> Response:
+    """What needs somebody now, what runs, what ended last."""
+    return page(service, "overview.html", **await _overview(service))
+
+
+@router.get("/plans")
+async def plans_page(request: Request, service: PartsOf) -> Response:
+    listing = Listing.read("/plans", PLANS, request.query_params.multi_items())
+    rows = await service.tables.plans(listing)
+    return page(service, "plans.html", rows=rows, filters=await _plan_filters(service))
 
 
 @router.get("/plans/{plan}")
 async def plan_page(service: PartsOf, plan: str, after: Annotated[int | None, Query(ge=0)] = None) -> Response:
     await service.caught_up(after)
-    return page(service, "plan.html", plan=await _plan(service, plan), live=f"/live/plans/{plan}")
+    found = await _plan(service, plan)
+    rows = await _first_spaces(service, found)
+    return page(service, "plan.html", plan=found, rows=rows, live=f"/live/plans/{plan}")
+
+
+@router.get("/plans/{plan}/spaces")
+async def spaces_page(request: Request, service: PartsOf, plan: str) -> Response:
+    """Every space of a plan, searched, filtered and sorted."""
+    found = await _plan(service, plan)
+    listing = Listing.read(f"/plans/{plan}/spaces", SPACES, request.query_params.multi_items())
+    return page(service, "spaces.html", plan=found, rows=await service.tables.plan_spaces(found, listing))
+
+
+@router.get("/plans/{plan}/past")
+async def past_page(service: PartsOf, plan: str, at: Annotated[str | None, Query(max_length=40)] = None) -> Response:
+    """The plan as it was. Without ``at``: as it was after its last event."""
+    found = await _plan(service, plan)
+    marks = await _marks(service, plan)
+    shown = await past_plan(service, plan, at or str(marks[-1][0]))
+    return page(service, "past.html", plan=found, past=shown, marks=marks)
 
 
 @router.get("/plans/{plan}/report.json")
@@ -76,11 +108,25 @@ async def act(
     return RedirectResponse(f"/plans/{plan}?after={recorded.position or 0}", 303)
 
 
+@router.get("/live/overview")
+async def live_overview(request: Request, service: PartsOf) -> Response:
+    async def regions() -> dict[str, str]:
+        values = await _overview(service)
+        return {
+            "attention": region("attention", needs=values["needs"], counts=values["counts"]),
+            "running": region("running", plans=values["running"]),
+        }
+
+    return live(request, service, regions)
+
+
 @router.get("/live/plans")
 async def live_plans(request: Request, service: PartsOf) -> Response:
+    listing = Listing.read("/plans", PLANS, request.query_params.multi_items())
+
     async def regions() -> dict[str, str]:
-        found = await service.reads.plans()
-        return {"plans": region("plans", plans=found), **{f"say-{p.id}": f"{p.name}: {p.status}" for p in found}}
+        rows = await service.tables.plans(listing)
+        return {"plans": region("plans", rows=rows), **{f"say-{p.id}": f"{p.name}: {p.status}" for p in rows.rows}}
 
     return live(request, service, regions)
 
@@ -91,14 +137,51 @@ async def live_plan(request: Request, service: PartsOf, plan: str) -> Response:
 
     async def regions() -> dict[str, str]:
         found = await _plan(service, plan)
-        names = ("head", "kinds", "tasks", "causes")
-        return {**{n: region(n, plan=found) for n in names}, f"say-{plan}": f"{found.name}: {found.status}"}
+        rows = await _first_spaces(service, found)
+        return {
+            **{name: region(name, plan=found) for name in ("head", "kinds", "causes")},
+            "tasks": region("tasks", plan=found, rows=rows),
+            f"say-{plan}": f"{found.name}: {found.status}",
+        }
 
     return live(request, service, regions)
 
 
+async def _overview(service: Parts) -> dict[str, Any]:
+    counts = await service.tables.counts()
+    counts["plans"] = sum(counts.get(status, 0) for status in STATUSES)
+    running = await service.tables.recent(("RUNNING",), 20)
+    ended = await service.tables.recent(("FINISHED", "STOPPED", "FAILED"), 5)
+    waiting = await service.tables.recent(("FAILED", "READY"), 50)
+    sources = await service.reads.sources()
+    needs = attention.needs([*running, *waiting], sources, service.stalled, counts.get("FAILED", 0))
+    return {"needs": needs, "counts": counts, "running": running, "ended": ended}
+
+
+async def _plan_filters(service: Parts) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Name in the URL, label, and the values with their words."""
+    return [
+        ("status", "Status", [(status, status) for status in STATUSES]),
+        ("source", "Source", [(source.id, source.name) for source in await service.reads.sources()]),
+        ("site", "Site", [(site.id, site.name) for site in await service.reads.sites()]),
+        ("archived", "Archived", [("1", "Shown too")]),
+    ]
+
+
+async def _first_spaces(service: Parts, plan: PlanDetail) -> Rows:
+    return await service.tables.plan_spaces(plan, Listing(f"/plans/{plan.id}/spaces", SPACES, sort="state", size=FIRST))
+
+
+async def _marks(service: Parts, plan: str) -> list[tuple[int, str]]:
+    """Positions and types of the plan's own events: what its status changed at."""
+    rows = await service.reads.pool.fetch(
+        "SELECT position, type FROM log.events WHERE stream = $1 ORDER BY version LIMIT 200", f"plan-{plan}"
+    )
+    return [(row["position"], row["type"]) for row in rows]
+
+
 async def _plan(service: Parts, plan: str) -> PlanDetail:
-    found = await service.reads.plan(plan)
+    found = await service.reads.plan(plan, spaces=False)
     if found is None:
         raise not_found("plan", plan)
     return found

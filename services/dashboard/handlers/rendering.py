@@ -46,11 +46,16 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-templates.filters |= {"when": when, "number": words.number}
+templates.filters |= {
+    "when": when,
+    "number": words.number,
+    "size": words.size,
+    "ago": lambda at: words.ago(at, datetime.now(UTC)),
+}
 templates.globals |= {"words": words, "actions": actions}
 
 
-def page(service: Parts, name: str, *, status: int = 200, **values: object) -> HTMLResponse:
+def page(service: Parts, name: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
     html = templates.get_template(name).render(
         position=service.position, stalled=service.stalled, caller=CALLER.get(None), **values
     )

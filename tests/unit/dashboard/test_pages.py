@@ -9,8 +9,26 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
-from tests.store.test_projections import PLAN, history
+from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
+
+PAGES = (
+    "/",
+    "/plans",
+    f"/plans/{PLAN}",
+    f"/plans/{PLAN}/archive",
+    f"/plans/{PLAN}/spaces",
+    f"/plans/{PLAN}/past",
+    "/sources",
+    "/sources/new",
+    f"/sources/{SOURCE}",
+    f"/sources/{SOURCE}/spaces",
+    "/sites",
+    "/sites/new",
+    "/events",
+    "/events/1",
+    "/settings",
+)
 
 
 @pytest.fixture
@@ -32,6 +50,11 @@ async def test_without_a_sign_in_no_page_tells_anything(told: House) -> None:
         f"/plans/{PLAN}",
         f"/plans/{PLAN}/stop",
         "/live/plans",
+        "/plans",
+        "/sources",
+        "/events",
+        "/events/1",
+        "/settings",
         f"/plans/{PLAN}/report.json",
         "/sign-in?code=no",
     ):
@@ -44,7 +67,7 @@ async def test_the_cookie_does_not_open_the_api(browser: House) -> None:
 
 
 async def test_the_list_shows_status_in_words_and_numbers(browser: House) -> None:
-    html = (await browser.client.get("/")).text
+    html = (await browser.client.get("/plans")).text
     assert "First move" in html and "FAILED" in html and "1 of 2 spaces migrated; 1 failed." in html
     assert "Wiki → Example" in html and "Partly on the site" in html
 
@@ -58,10 +81,11 @@ async def test_a_plans_page_has_numbers_tasks_causes_and_links(browser: House) -
 
 
 async def test_pages_carry_a_strict_policy_and_nothing_inline(browser: House) -> None:
-    for path in ("/", f"/plans/{PLAN}", f"/plans/{PLAN}/archive"):
+    for path in PAGES:
         answer = await browser.client.get(path)
+        assert answer.status_code == 200, (path, answer.text)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert not re.search(r"<script(?![^>]*src=)|\sstyle=|\son[a-z]+=|https?://(?!127\.0\.0\.1)", answer.text), path
+        assert not re.search(r"<script(?![^>]*src=)|\sstyle=|\son[a-z]+=|(?:src|action)=.https?:", answer.text), path
     assert (await browser.client.get("/static/live.js")).status_code == 200
     assert (await browser.client.get("/static/style.css")).status_code == 200
 
@@ -78,8 +102,9 @@ async def test_a_form_of_another_site_does_nothing_and_a_double_click_is_one_com
 
 async def test_the_live_page_starts_with_the_present_state(browser: House) -> None:
     session = browser.client.cookies["cloudward"]
-    asked = Request({"type": "http", "headers": [(b"cookie", f"cloudward={session}".encode())]})
+    asked = Request({"type": "http", "query_string": b"", "headers": [(b"cookie", f"cloudward={session}".encode())]})
     for answer, regions in (
+        (await pages.live_overview(asked, browser.parts), 2),
         (await pages.live_plans(asked, browser.parts), 1),
         (await pages.live_plan(asked, browser.parts, PLAN), 4),
     ):
@@ -110,3 +135,116 @@ async def test_progress_never_falls_while_the_log_goes_on(house: House) -> None:
         if plan is not None:
             shown.append(plan.percent)
     assert shown == sorted(shown) and shown[-1] == 100 and any(0 < percent < 99 for percent in shown)
+
+
+async def test_the_overview_says_what_needs_somebody_and_leads_there(browser: House) -> None:
+    html = (await browser.client.get("/")).text
+    assert "“First move” failed." in html and f'href="/plans/{PLAN}#causes-title"' in html
+    assert "No plan runs." in html and "1 source" in html and "1 site" in html
+
+
+async def test_an_empty_deployment_says_what_to_do_first(house: House) -> None:
+    link = (await house.client.post("/api/v1/sign-in-links", json={})).json()["path"]
+    await house.client.get(link)
+    for path, words in (
+        ("/", "Add a source"),
+        ("/plans", "There is none yet"),
+        ("/sources", "only ever read"),
+        ("/sites", "write to"),
+    ):
+        assert words in (await house.client.get(path)).text, path
+    viewer = (await house.client.post("/api/v1/sign-in-links", json={"role": "viewer"})).json()["path"]
+    house.client.cookies.clear()
+    await house.client.get(viewer)
+    assert "Add a source</a>" not in (await house.client.get("/sources")).text, "what a role can never do is absent"
+
+
+async def test_the_list_of_plans_is_searched_filtered_and_says_how_many_there_are(browser: House) -> None:
+    found = (await browser.client.get("/plans", params={"q": "first", "status": "FAILED"})).text
+    assert "First move" in found and "1 of 1" in found and "remove the search" in found
+    none = (await browser.client.get("/plans", params={"q": "100%_of nothing"})).text
+    assert "No plan matches" in none and "1 without filters" in none and "Clear filters" in none
+    assert "First move" in (await browser.client.get("/plans?page=99&sort=-name&status=NONSENSE")).text
+
+
+async def test_the_spaces_of_a_plan_come_worst_first_and_can_be_filtered(browser: House) -> None:
+    every = (await browser.client.get(f"/plans/{PLAN}/spaces")).text
+    assert every.index("OPS") < every.index("ENG"), "what failed comes first"
+    assert 'aria-sort="ascending"' in every
+    done = (await browser.client.get(f"/plans/{PLAN}/spaces?state=migrated")).text
+    assert "Engineering" in done and "Operations" not in done
+
+
+async def test_a_plan_can_be_seen_as_it_was(browser: House) -> None:
+    first = await browser.parts.reads.pool.fetchval(
+        "SELECT min(position) FROM log.events WHERE stream = $1", f"plan-{PLAN}"
+    )
+    html = (await browser.client.get(f"/plans/{PLAN}/past", params={"at": str(first)})).text
+    assert "READY" in html and "Not live" in html and "Back to now" in html
+    assert "FAILED" in (await browser.client.get(f"/plans/{PLAN}/past")).text
+
+
+async def test_a_source_is_added_by_a_form_that_keeps_what_was_typed(browser: House) -> None:
+    page = (await browser.client.get("/sources/new")).text
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', page))
+    wrong = await browser.client.post("/sources/new", data={**form, "name": "Wiki 2", "username": "bot"})
+    assert wrong.status_code == 422 and 'value="Wiki 2"' in wrong.text and "There is a problem" in wrong.text
+    assert browser.owners.asked == []
+    right = {**form, "name": "Wiki 2", "location": "https://wiki.example.com", "token": "secret-token"}
+    answer = await browser.client.post("/sources/new", data=right)
+    assert answer.status_code == 303
+    command = browser.owners.asked[-1]
+    assert type(command).__name__ == "RegisterSource" and "secret-token" not in repr(command)
+
+
+async def test_a_site_is_added_and_a_source_analyzed_and_repaired_by_forms(browser: House) -> None:
+    async def form(path: str) -> dict[str, str]:
+        return dict(re.findall(r'name="(key|command)" value="([^"]+)"', (await browser.client.get(path)).text))
+
+    data = {
+        **await form("/sites/new"),
+        "name": "S",
+        "url": "https://s.atlassian.net",
+        "email": "a@example.com",
+        "token": "t",
+    }
+    assert (await browser.client.post("/sites/new", data=data)).status_code == 303
+    key = await form(f"/sources/{SOURCE}")
+    assert (await browser.client.post(f"/sources/{SOURCE}/analyze", data=key)).status_code == 303
+    repair = {**key, "command": "b" * 32, "duplicates": "former", "others": "former"}
+    assert (await browser.client.post(f"/sources/{SOURCE}/repair", data=repair)).status_code == 303
+    assert [type(command).__name__ for command in browser.owners.asked] == [
+        "RegisterSite",
+        "Analyze",
+        "RepairAddresses",
+    ]
+    assert (await browser.client.get(f"/sources/{SITE}")).status_code == 404
+
+
+async def test_the_event_log_is_followed_from_one_event_to_its_request(browser: House) -> None:
+    html = (await browser.client.get("/events")).text
+    order = [html.index(f'scope="row">{event}') for event in ("Plan failed", "Plan started", "Plan saved")]
+    assert order == sorted(order), "newest first"
+    one = (await browser.client.get("/events/1")).text
+    follow = re.search(r'href="(/events\?correlation=[0-9a-f]{32})"', one)
+    assert follow and (await browser.client.get(follow[1])).status_code == 200
+    only = (await browser.client.get("/events", params={"type": "PlanStarted", "plan": PLAN})).text
+    assert only.count('<a href="/events/') == 1
+    assert (await browser.client.get("/events/999999")).status_code == 404
+
+
+async def test_a_token_made_on_the_settings_page_is_shown_once(browser: House) -> None:
+    page = (await browser.client.get("/settings")).text
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', page))
+    made = await browser.client.post("/settings/tokens", data={**form, "name": "ci", "role": "viewer", "days": "30"})
+    secret = re.search(r"cw_[\w-]{40,}", made.text)
+    assert secret and secret[0] not in (await browser.client.get("/settings")).text
+    assert (
+        await browser.client.get("/api/v1/plans", headers={"Authorization": f"Bearer {secret[0]}"})
+    ).status_code == 200
+    token = re.search(r"/settings/tokens/([0-9a-f]{32})/revoke", made.text)
+    assert token
+    await browser.client.post(f"/settings/tokens/{token[1]}/revoke", data=form)
+    assert (
+        await browser.client.get("/api/v1/plans", headers={"Authorization": f"Bearer {secret[0]}"})
+    ).status_code == 401
