@@ -13,8 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from tests.chaos.campaign import SIDE_BY_SIDE, Round, Tally, open_stage
+from tests.chaos import pauses
+from tests.chaos import stops as stopping
+from tests.chaos.campaign import LEASE, SIDE_BY_SIDE, TIMEOUT, Round, Stage, Tally, open_stage
 from tests.chaos.faults import ACTS
+from tests.chaos.judge import Verdict
 from tests.chaos.scene import HELD, VARIANTS
 
 ROUNDS_IN_A_WORLD = 5
@@ -40,6 +43,7 @@ class Deck(Generic[Card]):
 
 
 async def campaign(runs: int, seed: int, long: bool) -> Tally:
+    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, and plans that are stopped."""
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
     held, acts = Deck(HELD, chance), Deck(list(ACTS), chance)
@@ -53,13 +57,39 @@ async def campaign(runs: int, seed: int, long: bool) -> Tally:
                 around = Round(stage, round_seed, number, hands, acts.deal(ACTS_IN_A_ROUND), long)
                 round_seed, number = round_seed + 1, number + wanted
                 for run in await around.perform():
-                    print(run.line(), flush=True)
-                    for promise, broken in run.verdict.all().items():
-                        for sentence in broken:
-                            print(f"  {promise}: {sentence}", flush=True)
+                    tell(run.line(), run.verdict)
                     if run.counts or run.verdict.all():
                         tally.add(run.verdict)
+            await sleepers(stage, chance, tally, long)
+            await stops(stage, chance, tally, 4 if long else 1)
     return tally
+
+
+async def sleepers(stage: Stage, chance: random.Random, tally: Tally, long: bool) -> None:
+    asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), 20 if long else 3)
+    tell(asleep.line(), asleep.verdict)
+    tally.note(asleep.verdict)
+    asleep = await pauses.database_asleep(stage, chance.randrange(10**6), 60.0 if long else LEASE + TIMEOUT + 1)
+    tell(asleep.line(), asleep.verdict)
+    tally.note(asleep.verdict)
+
+
+async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int) -> None:
+    for killed in (False, True):
+        done = 0
+        while done < times:
+            found = await stopping.stop(stage, chance.randrange(10**6), killed=killed)
+            if found is not None:
+                done += 1
+                tell(found.line(), found.verdict)
+                tally.note(found.verdict)
+
+
+def tell(line: str, verdict: Verdict) -> None:
+    print(line, flush=True)
+    for promise, broken in verdict.all().items():
+        for sentence in broken:
+            print(f"  {promise}: {sentence}", flush=True)
 
 
 def main() -> int:

@@ -24,7 +24,14 @@ from tests.chaos.scene import ENDS, VARIANTS, Held, Interference, Site
 from tests.chaos.watchers import Watch
 from tests.e2e.world import Move, World, open_world
 
-POCKET = {"pocket": {"version": "7.19.0", "sample": "pocket"}}
+SOURCES: dict[str, dict[str, Any]] = {
+    "pocket": {"version": "7.19.0", "sample": "pocket"},
+    # One space that takes a while: to be stopped in.
+    "shoal": {
+        "version": "7.19.0",
+        "generate": {"spaces": 1, "pages": 120, "users": 6, "comments": 40, "attachments": 20},
+    },
+}
 LEASE, TIMEOUT = 4.0, 2.0
 # Short leases, small chunks: whatever can be interrupted is interrupted often, and taken over within seconds.
 SETTINGS = {
@@ -95,6 +102,9 @@ class Tally:
 
     def add(self, verdict: judge.Verdict) -> None:
         self.runs += 1
+        self.note(verdict)
+
+    def note(self, verdict: judge.Verdict) -> None:
         for name, found in verdict.all().items():
             setattr(self, name, getattr(self, name) + len(found))
 
@@ -107,12 +117,12 @@ class Tally:
 
 
 class Stage:
-    """One Cloudward with the small wiki as a source, analyzed, and the two undisturbed documents."""
+    """One Cloudward with its sources analyzed, and what the sites look like when nothing happened."""
 
-    def __init__(self, world: World, http: aiohttp.ClientSession, source: str) -> None:
-        self.world, self.http, self.source = world, http, source
+    def __init__(self, world: World, http: aiohttp.ClientSession, sources: dict[str, str]) -> None:
+        self.world, self.http, self.sources = world, http, sources
         self.undisturbed: dict[str, Undisturbed] = {}
-        self._source_seen = 0
+        self._sources_seen = dict.fromkeys(sources, 0)
 
     async def prepare(self, variants: list[str]) -> None:
         """Moves once onto each kind of site without any trouble."""
@@ -132,8 +142,10 @@ class Stage:
             assert report["conserved"], report
             self.undisturbed[variant] = Undisturbed(await self.canonical(move), judge.created(journal))
 
-    async def onto(self, variant: str) -> tuple[Move, Site, Interference | None, dict[str, Any]]:
-        move = await self.world.plan(self.source, **VARIANTS[variant])
+    async def onto(
+        self, variant: str, source: str = "pocket"
+    ) -> tuple[Move, Site, Interference | None, dict[str, Any]]:
+        move = await self.world.plan(self.sources[source], **VARIANTS[variant])
         site = Site(self.http, self.world, move)
         before = await site.admin("GET", "/canonical")
         interference = None
@@ -146,12 +158,15 @@ class Stage:
         return (await self.world.canonical(move)).replace(self.world.servers["pocket"], "http://source")
 
     async def source_writes(self) -> list[str]:
-        """What the source was asked to change since the last look."""
-        url = f"{self.world.admin}/sites/pocket/journal?after={self._source_seen}&limit=200000"
-        async with self.http.get(url) as answer:
-            entries = (await answer.json())["entries"]
-        self._source_seen = entries[-1]["sequence"] if entries else self._source_seen
-        return [f"the source was asked for {e['method']} {e['route']}" for e in entries if e["effects"]]
+        """What the sources were asked to change since the last look."""
+        found = []
+        for name, seen in self._sources_seen.items():
+            url = f"{self.world.admin}/sites/{name}/journal?after={seen}&limit=200000"
+            async with self.http.get(url) as answer:
+                entries = (await answer.json())["entries"]
+            self._sources_seen[name] = entries[-1]["sequence"] if entries else seen
+            found += [f"the source was asked for {e['method']} {e['route']}" for e in entries if e["effects"]]
+        return found
 
     async def source_faults(self, rules: list[dict[str, Any]]) -> None:
         url = f"{self.world.admin}/sites/pocket/faults"
@@ -169,13 +184,14 @@ async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
     began = time.monotonic()
     try:
         async with (
-            open_world(folder / "world", servers=POCKET, settings=settings, **more) as world,
+            open_world(folder / "world", servers=SOURCES, settings=settings, **more) as world,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False) as http,
         ):
-            source = await world.source("pocket")
-            assert (await world.analyze(source))["state"] == "completed"
-            await world.repair(source)
-            stage = Stage(world, http, source)
+            sources = {name: await world.source(name) for name in SOURCES}
+            for source in sources.values():
+                assert (await world.analyze(source))["state"] == "completed"
+                await world.repair(source)
+            stage = Stage(world, http, sources)
             await stage.prepare(variants)
             print(f"a Cloudward and undisturbed moves, {time.monotonic() - began:.0f} s", flush=True)
             yield stage

@@ -48,7 +48,7 @@ class Happened:
 async def events_of(world: World, plan: str) -> list[Happened]:
     rows = await world.rows(
         "SELECT position, stream, version, type, body, extract(epoch FROM recorded_at)::float8 AS at FROM log.events"
-        " WHERE convert_from(body, 'UTF8')::jsonb ->> 'correlation' = $1 ORDER BY position",
+        " WHERE convert_from(body, 'UTF8')::jsonb ->> 'correlation' = $1 OR stream = 'plan-' || $1 ORDER BY position",
         plan,
     )
     found = []
@@ -145,6 +145,18 @@ def writes(events: Sequence[Happened], journal: Sequence[dict[str, Any]]) -> Wri
         if times > 1
     ]
     return found
+
+
+def appended_late(events: Sequence[Happened]) -> list[str]:
+    """Events of a worker whose chunk another had already claimed."""
+    wrong, epochs = [], dict[str, int]()
+    for event in events:
+        if event.stream.startswith("chunk-"):
+            epoch = event.data["epoch"]
+            if epoch < epochs.get(event.stream, 0):
+                wrong.append(f"{event.type} at {event.position} comes from a worker that had lost its chunk")
+            epochs[event.stream] = max(epoch, epochs.get(event.stream, 0))
+    return wrong
 
 
 def created(journal: Sequence[dict[str, Any]]) -> Counter[tuple[str, str]]:
