@@ -420,6 +420,7 @@ async def _trail(what: str, limit: int, data: Path) -> list[dict[str, Any]]:
                     "stream": row.stream,
                     "actor": context.actor.key,
                     "actor_kind": context.actor.kind,
+                    "authentication": context.actor.authentication,
                     "actor_name": names.get(context.actor.key),
                     "correlation": context.correlation,
                     "causation": context.causation,

@@ -23,7 +23,7 @@ class Analyzer:
 
     def __init__(self, store: EventStore, pool: asyncpg.Pool, claims: Claims, settings: Settings) -> None:
         self._store, self._pool, self._claims, self._settings = store, pool, claims, settings
-        self._actor = Actor(kind="service", key=service_key("analyzer"))
+        self._actor = Actor(kind="service", key=service_key("analyzer"), authentication="database_role")
         self._running: set[asyncio.Task[None]] = set()
         self._sources = Sources(pool, settings)
 

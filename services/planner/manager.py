@@ -64,7 +64,7 @@ class Manager:
 
     def __init__(self, store: EventStore, pool: asyncpg.Pool, settings: Settings, service_key: str) -> None:
         self._store, self._pool, self._settings = store, pool, settings
-        self._actor = Actor(kind="service", key=service_key)
+        self._actor = Actor(kind="service", key=service_key, authentication="database_role")
         self._projection = WorkProjection()
         self._position: int | None = None
         self._dirty_tasks: set[str] = set()

@@ -239,7 +239,7 @@ class Claims:
         self.store, self.pool, self.settings = store, pool, settings
         self.worker = new_id()
         self.draining = asyncio.Event()
-        self._actor = Actor(kind="service", key=service_key)
+        self._actor = Actor(kind="service", key=service_key, authentication="database_role")
 
     def context(self, work: Work) -> Context:
         return Context(actor=self._actor, correlation=work.plan or work.task, causation=work.chunk)

@@ -118,11 +118,20 @@ def event_types() -> dict[str, type[Event]]:
     return dict(_REGISTRY)
 
 
+# How an actor showed who it is: a bearer token; a session opened by a link that works once, or by an identity provider;
+# a service's login at the database, which decides what it may append.
+Authentication = Literal["token", "one_time_link", "oidc", "database_role"]
+
+
 class Actor(Part):
-    """Who caused an event. ``key`` is a person key, a token's id or a service's id: never a name or an address."""
+    """Who caused an event. ``key`` is a person key, a token's id or a service's id: never a name or an address.
+
+    ``authentication``: how it showed that; None in events of before this was recorded.
+    """
 
     kind: Literal["person", "token", "service"]
     key: Id
+    authentication: Authentication | None = None
 
 
 class Context(Part):

@@ -165,7 +165,11 @@ def rows() -> list[Recorded]:
         stream = f"{event.CATEGORY}-{own}"
         versions[stream] = versions.get(stream, -1) + 1
         context = Context(
-            actor=Actor(kind=("service", "token", "person")[position % 3], key="a" * 32),  # type: ignore[arg-type]
+            actor=Actor(
+                kind=("service", "token", "person")[position % 3],  # type: ignore[arg-type]
+                key="a" * 32,
+                authentication=("database_role", "token", "oidc", None)[position % 4],  # type: ignore[arg-type]
+            ),
             correlation="b" * 32,
             causation="c" * 32,
             command="d" * 32 if position % 2 else None,

@@ -72,14 +72,14 @@ class Access:
             return None
         if row["stale"]:
             await self._pool.execute("UPDATE vault.token SET used_at = now() WHERE id = $1", row["id"])
-        return Caller(Actor(kind="token", key=row["id"]), Role(row["role"]))
+        return Caller(Actor(kind="token", key=row["id"], authentication="token"), Role(row["role"]))
 
     async def session(self, cookie: str | None) -> Caller | None:
         """The caller of a session's cookie; None where the session is over or never was."""
         if not cookie:
             return None
         row = await self._pool.fetchrow(
-            "SELECT actor, role, used_at < now() - interval '1 minute' AS stale FROM vault.session"
+            "SELECT actor, role, authentication, used_at < now() - interval '1 minute' AS stale FROM vault.session"
             f" WHERE digest = $1 AND expires_at > now() AND used_at > now() - interval '{IDLE}'",
             digest(cookie),
         )
@@ -87,7 +87,11 @@ class Access:
             return None
         if row["stale"]:
             await self._pool.execute("UPDATE vault.session SET used_at = now() WHERE digest = $1", digest(cookie))
-        return Caller(Actor(kind="person", key=row["actor"]), Role(row["role"]), form_key(cookie))
+        return Caller(
+            Actor(kind="person", key=row["actor"], authentication=row["authentication"]),
+            Role(row["role"]),
+            form_key(cookie),
+        )
 
     async def name(self, actor: Actor) -> str:
         """What an actor is called; its key where the name was erased."""
@@ -179,7 +183,7 @@ class Access:
         key = await self._pool.fetchval(
             "SELECT actor FROM people.identity WHERE issuer = $1 AND subject = $2", issuer, subject
         )
-        actor = Actor(kind="person", key=str(key))
+        actor = Actor(kind="person", key=str(key), authentication="oidc")
         await self._pool.execute(_ACTOR, actor.key, actor.kind, name)
         return actor
 

@@ -16,8 +16,8 @@ from uuid import UUID, uuid5
 from shared.events.contract import Actor
 
 _KEYS = UUID("5a3f6b0e-6f0b-4c57-9d52-31a5c1d86f50")  # namespace of Idempotency-Key values and of our own actors
-TOKEN_ACTOR = Actor(kind="token", key=uuid5(_KEYS, "the token of CLOUDWARD_TOKEN_FILE").hex)
-LINK_ACTOR = Actor(kind="person", key=uuid5(_KEYS, "whoever opens a one-time link").hex)
+TOKEN_ACTOR = Actor(kind="token", key=uuid5(_KEYS, "the token of CLOUDWARD_TOKEN_FILE").hex, authentication="token")
+LINK_ACTOR = Actor(kind="person", key=uuid5(_KEYS, "whoever opens a one-time link").hex, authentication="one_time_link")
 
 
 class Role(StrEnum):

@@ -17,11 +17,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
-from shared.events.audit.kept import KeptTree, events, log_id
+from shared.events.audit.kept import KeptTree, log_id, pages
 from shared.events.audit.tree import node, pieces
 from shared.events.contract import Recorded, canonical
 from shared.events.record import leaf, record
+from shared.events.store import recorded
 
 MOST_CHECKPOINTS = 100  # in one export: each costs its reader a signature check
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,13 +56,21 @@ class Exported:
 
 def line(row: Recorded, source: str) -> bytes:
     """An event as a CloudEvent; ``source``: the log's id. The body stands in it byte for byte, last."""
-    moment = (_EPOCH + timedelta(microseconds=row.recorded_at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    head = (
-        f'{{"specversion":"1.0","id":"{row.event_id}","source":"/cloudward/log/{source}","type":"{row.type}",'
-        f'"subject":"{row.stream}","time":"{moment}","datacontenttype":"application/json",'
-        f'"position":"{row.position}","version":{row.version},"link":"{row.link.hex()}","data":'
+    moment = _EPOCH + timedelta(microseconds=row.recorded_at)
+    return _line(
+        source, row.position, UUID(row.event_id), row.stream, row.version, row.type, row.body, moment, row.link
     )
-    return head.encode() + row.body + b"}\n"
+
+
+def _line(
+    source: str, position: int, id: UUID, stream: str, version: int, type: str, body: bytes, at: datetime, link: bytes
+) -> bytes:
+    """The same of a row of the table as it is read; ``at`` in UTC."""
+    return (
+        f'{{"specversion":"1.0","id":"{id.hex}","source":"/cloudward/log/{source}","type":"{type}",'
+        f'"subject":"{stream}","time":"{at.isoformat(timespec="microseconds")[:26]}Z","datacontenttype":"application/json",'
+        f'"position":"{position}","version":{version},"link":"{link.hex()}","data":'
+    ).encode() + body + b"}\n"  # fmt: skip
 
 
 def note_line(kind: str, log: str, number: int, data: dict[str, Any]) -> bytes:
@@ -149,15 +159,17 @@ async def export(source: Any, selection: Selection, write: Callable[[bytes], Awa
     signed = {newest: notes[newest]} if partial and newest else _thinned(notes)
     parts = _chosen(source, selection, first, last, end)
     async for part in parts:
-        if isinstance(part, Recorded):
-            told.first, told.last, told.events = told.first or part.position, part.position, told.events + 1
-            await write(line(part, log))
-            size = part.position
+        if isinstance(part, list):
+            lines = [_line(log, *row) for row in part]
+            start, size = part[0][0], part[-1][0]
+            told.first, told.last, told.events = told.first or start, size, told.events + len(part)
         else:
             size, hashes = part
-            await write(note_line("hashes", log, size, {"hashes": hashes, "upto": size}))
-        if size in signed:
-            await write(note_line("checkpoint", log, size, {"note": signed[size], "size": size}))
+            lines = [note_line("hashes", log, size, {"hashes": hashes, "upto": size})]
+            start = size
+        for each in signed.keys() & range(start, size + 1):
+            lines[each - start] += note_line("checkpoint", log, each, {"note": signed[each], "size": each})
+        await write(b"".join(lines))
     await write(note_line("ended", log, end, {"events": told.events, "position": end}))
     if selection.kind == "plan" and not told.events:
         raise NothingToExport("No event of this plan is under a checkpoint.")
@@ -171,27 +183,29 @@ def _thinned(notes: dict[int, str]) -> dict[int, str]:
     return {size: notes[size] for size in sizes[::-1][::step]}
 
 
-Part = Recorded | tuple[int, list[list[Any]]]
+# Rows of the log that follow each other; or, for a run of events left out, its last position and the subtrees over it.
+Part = list[Any] | tuple[int, list[list[Any]]]
 
 
 async def _chosen(source: Any, selection: Selection, first: int, last: int, end: int) -> AsyncIterator[Part]:
-    """The chosen events, and for each run of others the subtrees over them: (last position of the run, subtrees)."""
+    """The chosen events, and the subtrees in place of the others."""
     if selection.kind != "plan":
         if first > 1:
             yield first - 1, await _kept(source, 0, first - 1)
-        async for row in events(source, first - 1, last):
-            yield row
+        async for page in pages(source, first - 1, last):
+            yield page
         if last < end:
             yield end, await _kept(source, last, end)
         return
     plan, run = _Plan(selection.plan or ""), _Run()
-    async for row in events(source, 0, end):
-        if plan.chosen(row):
-            if run.length:
-                yield row.position - 1, run.taken()
-            yield row
-        else:
-            run.add(row.position - 1, leaf(record(row)))
+    async for page in pages(source, 0, end):
+        for raw, row in zip(page, map(recorded, page), strict=True):
+            if plan.chosen(row):
+                if run.length:
+                    yield row.position - 1, run.taken()
+                yield [raw]
+            else:
+                run.add(row.position - 1, leaf(record(row)))
     if run.length:
         yield end, run.taken()
 

@@ -1,5 +1,6 @@
 """The tree as the database has it: leaves from the events, large complete subtrees from ``log.subtree``."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -26,11 +27,40 @@ class Incomplete(Exception):
         self.position = position
 
 
+async def pages(source: Source, after: int, upto: int) -> AsyncIterator[list[Any]]:
+    """The rows (COLUMNS) behind position ``after`` up to ``upto``, a page at a time; the next one is fetched meanwhile.
+
+    Raises Incomplete at the first hole, before the page that has it.
+    """
+    position = after
+    ahead: asyncio.Task[list[Any]] | None = None
+    try:
+        while position < upto:
+            page = await (ahead or _fetch(source, position, upto))
+            ahead = None
+            expected = range(position + 1, position + 1 + len(page))
+            if not page or [row[0] for row in page] != list(expected):
+                here = zip(expected, page, strict=True)
+                raise Incomplete(next((number for number, row in here if row[0] != number), position + 1))
+            position += len(page)
+            if position < upto:
+                ahead = asyncio.create_task(_fetch(source, position, upto))
+            yield page
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _fetch(source: Source, position: int, upto: int) -> list[Any]:
+    return list(await source.fetch(PAGE, position, min(_PAGE, upto - position), MAX_PAGE_BYTES))
+
+
 async def events(source: Source, after: int, upto: int) -> AsyncIterator[Recorded]:
-    """The events behind position ``after`` up to ``upto``, a page at a time. Raises Incomplete at the first hole."""
+    """The events behind position ``after`` up to ``upto``. Raises Incomplete at the first hole."""
     position = after
     while position < upto:
-        page = await source.fetch(PAGE, position, min(_PAGE, upto - position), MAX_PAGE_BYTES)
+        page = await _fetch(source, position, upto)
         if not page:
             raise Incomplete(position + 1)
         for row in map(recorded, page):

@@ -206,7 +206,8 @@ async def note_event(pool: Any, store: EventStore, name: str, event: Event) -> i
 
     log = await log_id(pool)
     stream, id_ = f"audit-{log}", derived_id(log, name)
-    context = Context(actor=Actor(kind="service", key=service_key("sealer")), correlation=id_, causation=id_)
+    actor = Actor(kind="service", key=service_key("sealer"), authentication="database_role")
+    context = Context(actor=actor, correlation=id_, causation=id_)
     while True:
         tail = await pool.fetchval("SELECT coalesce(max(version), -1) FROM log.events WHERE stream = $1", stream)
         result = await store.append(Append(stream, tail, ((id_, event),), context))
