@@ -71,12 +71,14 @@ class World:
     async def call(self, method: str, *arguments: Any, **query: Any) -> Any:
         return await asyncio.to_thread(getattr(self.api, method), *arguments, **query)
 
-    async def source(self, server: str | None = None, export: Path | None = None) -> str:
+    async def source(
+        self, server: str | None = None, export: Path | None = None, *, credential: dict[str, str] | None = None
+    ) -> str:
         """Registers a source: one of the sandbox's servers, or an export."""
         self._count += 1
         body: dict[str, Any] = {"name": f"source {self._count}"}
         if server is not None:
-            body |= {"location": self.servers[server], "credential": {"token": SERVER_TOKEN}}
+            body |= {"location": self.servers[server], "credential": credential or {"token": SERVER_TOKEN}}
         else:
             body |= {"location": str(export)}
         return str((await self.call("post", "/sources", body))["id"])
@@ -233,6 +235,9 @@ async def stopped(pid: int) -> bool:
 SERVERS: dict[str, dict[str, Any]] = {
     "north": {"version": "8.5.6", "sample": "north"},
     "south": {"version": "7.19.0", "sample": "south"},
+    # The same content on releases of which REST tells little.
+    "south-5.10": {"version": "5.10.8", "sample": "south"},
+    "south-6.13": {"version": "6.13.2", "sample": "south"},
 }
 
 
