@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 import httpx
@@ -105,9 +105,9 @@ class Client:
         self.position = max(self.position, answer.get("position") or 0)
         return answer
 
-    def post_text(self, path: str, text: str) -> dict[str, Any]:
-        """A command whose body is a YAML file."""
-        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/yaml"}
+    def post_text(self, path: str, text: str, media_type: str = "application/yaml") -> dict[str, Any]:
+        """A command whose body is a file of YAML, or of another type."""
+        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": media_type}
         answer: dict[str, Any] = self._call("POST", path, content=text.encode(), headers=headers)
         self.position = max(self.position, answer.get("position") or 0)
         return answer
@@ -152,6 +152,23 @@ class Client:
             return
         if url != self.url:
             self.url, self._http.base_url = url, httpx.URL(f"{url}/api/v1")
+
+    def download(self, path: str, file: BinaryIO) -> None:
+        """Writes what is there into the file, piece by piece."""
+        try:
+            with self._http.stream("GET", path) as answer:
+                if answer.is_error:
+                    answer.read()
+                    told = answer.json()
+                    raise ClientError(told.get("detail", ""), told.get("way_on", ""), told.get("code", "http_error"))
+                for piece in answer.iter_bytes():
+                    file.write(piece)
+        except httpx.HTTPError as error:
+            raise ClientError(
+                f"The dashboard at {self.url} does not answer ({type(error).__name__}).",
+                "Look whether `cloudward up` runs, then repeat the command.",
+                "dashboard_unreachable",
+            ) from error
 
     def find(self, what: str, name: str) -> dict[str, Any]:
         """A source, site or plan by its id or its name. ``what``: singular, as in the path."""

@@ -17,6 +17,17 @@ _FIND = """SELECT key FROM people.person
 WHERE key = $1 OR lower(email) = lower($1) OR lower(repaired_email) = lower($1) OR lower(username) = lower($1) ORDER BY key"""
 
 
+# Whatever else names the person, or could: files on their way are deleted as a whole.
+_ELSEWHERE = (
+    "DELETE FROM people.account WHERE person = ANY($1)",
+    "DELETE FROM people.standing WHERE subject = ANY($1)",
+    "DELETE FROM people.user_map WHERE person = ANY($1)",
+    "DELETE FROM people.membership WHERE person = ANY($1)",
+    "DELETE FROM people.restriction_holder h USING people.person p WHERE p.key = ANY($1) AND h.person = p.id",
+    "DELETE FROM people.upload WHERE $1::text[] IS NOT NULL",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Adds these verbs to the command line."""
     app.add_typer(people, name="people")
@@ -55,7 +66,8 @@ async def _erase(who: str, yes: bool, data: Path) -> list[str]:
         if not yes:
             return keys
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute("DELETE FROM people.account WHERE person = ANY($1)", keys)
+            for statement in _ELSEWHERE:
+                await connection.execute(statement, keys)
             await connection.execute("DELETE FROM people.person WHERE key = ANY($1)", keys)
     async with noting(data) as (sealer, store):
         for key in keys:

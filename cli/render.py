@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -89,6 +89,22 @@ def plans(rows: Iterable[Mapping[str, Any]]) -> Table:
     for row in rows:
         table.add_row(row["name"], status(row), row["line"], f"{row['source']['name']} → {row['site']['name']}")
     return table
+
+
+def rows(columns: Sequence[str]) -> Callable[[Sequence[Mapping[str, Any]]], Table]:
+    """A table of these fields of each row."""
+
+    def shown(found: Sequence[Mapping[str, Any]]) -> Table:
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for column in columns:
+            numeric = all(isinstance(row.get(column), int | None) for row in found)
+            table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        for row in found:
+            cells = (row.get(column) for column in columns)
+            table.add_row(*("" if v is None else f"{v:,}" if type(v) is int else str(v) for v in cells))
+        return table
+
+    return shown
 
 
 def analysis_progress(found: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Wiring of the analyzer: commands by NATS, analyses as chunks."""
 
 from services.analyzer.handlers import COMMANDS, Handlers
+from services.analyzer.tables import TABLE_COMMANDS, Tables
 from services.analyzer.worker import Analyzer
 from shared.events import schema, topology
 from shared.events.answering import answer, service_key
@@ -24,6 +25,9 @@ async def main(settings: Settings, stop: Stop) -> None:
         handlers = Handlers(store, pool, settings)
         for command, method in COMMANDS.items():
             answer(broker, "analyzer", command, getattr(handlers, method))
+        tables = Tables(store, pool)
+        for command, method in TABLE_COMMANDS.items():
+            answer(broker, "analyzer", command, getattr(tables, method))
         client = await bus.connect(settings, "analyzer")
         claims = Claims(store, pool, settings, service_key("analyzer"))
         analyzer = Analyzer(store, pool, claims, settings)

@@ -5,6 +5,7 @@ from pathlib import Path
 import asyncpg
 
 from services.analyzer.domain.addresses import generated
+from services.analyzer.people import mark_duplicates
 from shared.events import commands as c
 from shared.events.catalog.analysis import AnalysisStarted
 from shared.events.catalog.source import AddressesRepaired, SourceRegistered
@@ -97,6 +98,7 @@ class Handlers(Decider):
         await self._pool.executemany(
             "UPDATE people.person SET repair = $2, repaired_email = $3 WHERE key = $1", changes
         )
+        await mark_duplicates(self._pool, command.source)
         event = AddressesRepaired(source=command.source, **counts)
         reply = await self.decide(command, f"source-{command.source}", rows[-1].version, event)
         return reply.model_copy(update={"result": {**reply.result, **counts}})

@@ -20,21 +20,20 @@ INSERT INTO people.person AS p (key, source, id, username, display_name, email, 
 SELECT k, $1, i, u, d, e, a, r, j FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[],
   $8::text[], $9::text[]) AS row(k, i, u, d, e, a, r, j)
 ON CONFLICT (source, id) DO UPDATE SET username = excluded.username, display_name = excluded.display_name,
-  email = CASE WHEN excluded.email IS NULL AND p.supplied THEN p.email ELSE excluded.email END,
-  active = excluded.active, directory = excluded.directory,
-  supplied = p.supplied AND excluded.email IS NULL,
+  email = excluded.email, active = excluded.active, directory = excluded.directory,
   address = CASE WHEN p.email IS NOT DISTINCT FROM excluded.email AND p.address = 'duplicate' THEN p.address
-                 WHEN excluded.email IS NULL AND p.supplied THEN p.address ELSE excluded.address END,
-  repair = CASE WHEN p.email IS NOT DISTINCT FROM excluded.email OR (excluded.email IS NULL AND p.supplied) THEN p.repair END,
-  repaired_email = CASE WHEN p.email IS NOT DISTINCT FROM excluded.email OR (excluded.email IS NULL AND p.supplied)
-                        THEN p.repaired_email END
+                 ELSE excluded.address END,
+  repair = CASE WHEN p.email IS NOT DISTINCT FROM excluded.email THEN p.repair END,
+  repaired_email = CASE WHEN p.email IS NOT DISTINCT FROM excluded.email THEN p.repaired_email END
 """
-# Both counts: a duplicate that is invalid too stays invalid.
+# Whoever has no account to come, or another address by now, shares theirs with nobody. Both counts: a duplicate that is
+# invalid too stays invalid.
 _DUPLICATES = """
 UPDATE people.person p SET address = CASE WHEN d.n > 1 THEN 'duplicate' ELSE 'usable' END
-FROM (SELECT lower(email) AS email, count(*) AS n FROM people.person
-      WHERE source = $1 AND address IN ('usable', 'duplicate') GROUP BY 1) d
-WHERE p.source = $1 AND p.address IN ('usable', 'duplicate') AND lower(p.email) = d.email
+FROM (SELECT lower(coalesce(repaired_email, email)) AS email, count(*) AS n FROM people.person
+      WHERE source = $1 AND repair IS DISTINCT FROM 'former' AND (repair IS NOT NULL OR address IN ('usable', 'duplicate'))
+      GROUP BY 1) d
+WHERE p.source = $1 AND p.address IN ('usable', 'duplicate') AND p.repair IS NULL AND lower(p.email) = d.email
   AND p.address <> CASE WHEN d.n > 1 THEN 'duplicate' ELSE 'usable' END
 """
 

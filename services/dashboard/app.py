@@ -36,6 +36,7 @@ from services.dashboard.handlers import (
     pages_connections,
     pages_events,
     past,
+    people,
     planfiles,
     plans,
     settings,
@@ -116,6 +117,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     for router in (
         connections.router,
         analyses.router,
+        people.router,
         planfiles.router,
         plans.router,
         past.router,

@@ -65,6 +65,34 @@ class RepairAddresses(Command):
     others: Literal["generate", "former", "leave"]
 
 
+class CorrectAddresses(Command):
+    """``upload``: id of a CSV with columns UserKey, UserName, ErrorType, OldEmail, NewEmail, Tombstone, AccountType."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.correct_addresses"
+    source: Id
+    upload: Id
+
+
+class ReviewDomains(Command):
+    """Domains to mark. ``every``: all of the source's that are not named; ``upload``: id of a CSV (domain, trusted)."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.review_domains"
+    source: Id
+    trusted: list[str] = Field(default_factory=list, max_length=10_000)
+    untrusted: list[str] = Field(default_factory=list, max_length=10_000)
+    every: bool = False
+    upload: Id | None = None
+
+
+class RecordMap(Command):
+    """Ids of CSVs: groups (Group, Target; no target drops it), users (User, AccountId; by key or user name)."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.record_map"
+    source: Id
+    groups: Id | None = None
+    users: Id | None = None
+
+
 class RegisterSite(Command):
     """``url``: of the site, without /wiki. ``sandbox``: a stand-in on this machine."""
 

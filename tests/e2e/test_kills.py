@@ -13,20 +13,25 @@ KILLS = 5
 
 async def test_an_analyzer_killed_in_an_analysis_goes_on_by_itself_and_counts_the_same(world: World) -> None:
     chance = random.Random(4)
-    source = await world.source("north")
+    # Large enough that there is work under way for every kill.
+    await world.server("wide", {"version": "9.2.1", "generate": {"spaces": 60, "pages": 600, "users": 80}})
+    source = await world.source("wide")
     whole = await world.analyze(source)
-    again = await world.source("north")
+    again = await world.source("wide")
     answer = await world.call("post", f"/sources/{again}/analyses")
 
-    epoch = 0
+    position = 0
 
     async def at_work() -> bool:
-        """It has claimed the analysis anew since the last kill, and not ended it."""
-        nonlocal epoch
+        """It has claimed a chunk of the analysis since the last kill, and not ended it."""
+        nonlocal position
         found = await world.look(
-            "SELECT epoch FROM work.chunk WHERE task = $1 AND state = 'claimed' AND epoch > $2", answer["id"], epoch
+            "SELECT max(e.position) FROM work.chunk k JOIN log.events e ON e.stream = 'chunk-' || k.chunk"
+            " WHERE k.task = $1 AND k.state = 'claimed' AND e.type = 'ChunkClaimed' AND e.position > $2",
+            answer["id"],
+            position,
         )
-        epoch = found or epoch
+        position = found or position
         return found is not None
 
     for _ in range(KILLS):

@@ -35,6 +35,7 @@ QUICK = {
     "CLOUDWARD_REOFFER": "4",
     "CLOUDWARD_SWEEP": "1",
     "CLOUDWARD_CHUNK_SIZE": "10",
+    "CLOUDWARD_ANALYSIS_SPACES": "1",
 }
 
 
@@ -82,6 +83,11 @@ class World:
         else:
             body |= {"location": str(export)}
         return str((await self.call("post", "/sources", body))["id"])
+
+    async def server(self, name: str, options: dict[str, Any]) -> None:
+        """One more server in the sandbox."""
+        made = await self._sandbox.post("/instances", json={"kind": "server", "name": name, "options": options})
+        self.servers[name] = made.json()["url"]
 
     async def analyze(self, source: str) -> dict[str, Any]:
         answer = await self.call("post", f"/sources/{source}/analyses")

@@ -30,6 +30,7 @@ from shared.events.catalog.analysis import (
     PeopleListed,
     SpacesChunk,
 )
+from shared.events.catalog.source import DomainsReviewed, MapRecorded
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
 from shared.events.reasons import Reason
@@ -114,6 +115,8 @@ def story() -> list[Event]:
             **ending,
         ),
         AnalysisStarted(analysis=id_of("again"), source=SOURCE, chunk=id_of("d0")),
+        DomainsReviewed(source=SOURCE, trusted=2, untrusted=1),
+        MapRecorded(source=SOURCE, map=id_of("map"), groups=2, dropped=1, users=3),
         PeopleListed(analysis=id_of("again"), users=4),
         GroupsListed(analysis=id_of("again"), groups=2, memberships=5),
         AnalysisPlanned(

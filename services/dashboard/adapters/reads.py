@@ -394,6 +394,7 @@ def _source(row: asyncpg.Record, analysis: Analysis | None) -> Source:
     repair = None
     if row["repaired_at"] is not None:
         repair = Repair(merged=row["merged"], generated=row["generated"], former=row["former"], at=row["repaired_at"])
+        repair = repair.model_copy(update={"corrected": row["corrected"] or 0})
     return Source(
         id=row["source"],
         name=row["name"],

@@ -272,10 +272,48 @@ class Analysis(BaseModel):
     spaces: list[AnalyzedSpace] | None = None
 
 
+class PersonAddress(BaseModel):
+    """``address``: usable, invalid, duplicate or unknown; ``directory``: where the source keeps the person, if it tells."""
+
+    id: str
+    username: str | None
+    display_name: str | None
+    email: str | None
+    address: str
+    active: bool | None
+    directory: str | None
+    repair: str | None
+    repaired_email: str | None
+
+
+class Domain(BaseModel):
+    """``trusted``: None as long as nobody has said anything."""
+
+    domain: str
+    people: int
+    trusted: bool | None
+
+
+class DomainsIn(Input):
+    """``every``: all domains of the source that are not named are trusted."""
+
+    trusted: list[str] = Field(default_factory=list, max_length=10_000)
+    untrusted: list[str] = Field(default_factory=list, max_length=10_000)
+    every: bool = False
+
+
+class MapIn(Input):
+    """Texts of CSV. ``groups``: Group, Target (none drops the group); ``users``: User (key or name), AccountId."""
+
+    groups: str | None = Field(default=None, max_length=32_000_000)
+    users: str | None = Field(default=None, max_length=32_000_000)
+
+
 class Repair(BaseModel):
     merged: int
     generated: int
     former: int
+    corrected: int = 0
     at: datetime
 
 

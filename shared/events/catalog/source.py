@@ -22,3 +22,24 @@ class AddressesRepaired(Event):
     merged: Count
     generated: Count
     former: Count
+    corrected: Count | None = None  # given another address, by CSV
+
+
+class DomainsReviewed(Event):
+    """Someone said of so many e-mail domains that they are trusted, and of so many that they are not."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    trusted: Count
+    untrusted: Count
+
+
+class MapRecorded(Event):
+    """A map of groups and users is there for plans to name; it never changes. ``dropped``: groups left out."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    map: Id
+    groups: Count
+    dropped: Count
+    users: Count

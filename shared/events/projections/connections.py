@@ -33,13 +33,15 @@ async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
             )
         case source.AddressesRepaired():
             await connection.execute(
-                f"UPDATE {schema}.source SET merged = $2, generated = $3, former = $4, repaired_at = $5"
+                f"UPDATE {schema}.source SET merged = $2, generated = $3, former = $4, repaired_at = $5,"
+                " corrected = $6"
                 " WHERE source = $1",
                 event.source,
                 event.merged,
                 event.generated,
                 event.former,
                 at,
+                event.corrected,
             )
         case target.SiteRegistered():
             await connection.execute(

@@ -14,6 +14,7 @@ import pytest
 from sandbox.app import Instance, Sandbox
 from services.analyzer.analysis import Analysis, Sources
 from services.analyzer.handlers import COMMANDS, Handlers
+from services.analyzer.tables import TABLE_COMMANDS, Tables
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
@@ -96,7 +97,8 @@ class Bureau:
         return kind_(command_id=id, actor=ACTOR, correlation=id, **fields)
 
     async def send(self, command: Command) -> Reply:
-        reply: Reply = await getattr(self.handlers, COMMANDS[type(command)])(command)
+        owner: Any = self.handlers if type(command) in COMMANDS else Tables(self.store, self.pool)
+        reply: Reply = await getattr(owner, (COMMANDS | TABLE_COMMANDS)[type(command)])(command)
         await self.catch_up()
         return reply
 
