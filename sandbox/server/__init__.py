@@ -21,6 +21,7 @@ from sandbox.server.auth import Door
 from sandbox.server.call import Call
 from sandbox.server.errors import Refusal
 from sandbox.server.journal import Journal
+from sandbox.server.limits import RateLimit, firewall
 from sandbox.server.rest import ROUTES, Handler
 from sandbox.server.rpc import answer
 from sandbox.server.viewer import Viewer
@@ -39,7 +40,7 @@ def build(options: dict[str, Any]) -> Starlette:
     ``version`` ("7.19.0"), ``seed`` (7), ``sample`` ("north" | "south" | "pocket") or ``generate`` (keywords of
     ``sandbox.sample.generate``) or ``model`` (an Instance), ``base_url`` (default: the address it is asked at), ``context``
     ("" or "/wiki"), ``tokens`` (token to user name), ``passwords`` (user name to password), ``rpc`` (False: the remote API
-    is switched off).
+    is switched off), ``rate_limit`` (see ``RateLimit``), ``firewall`` (True: only what looks like a browser is let in).
 
     ``app.state``: ``journal`` (a list of requests, see ``Journal``), ``instance``, ``fault`` (None, or an async function of
     the request that may answer instead).
@@ -64,11 +65,16 @@ def build(options: dict[str, Any]) -> Starlette:
         str(base_url or ""),
     )
 
+    limit = RateLimit(version, options.get("rate_limit"))
+
     def call_of(request: Request) -> Call:
+        if options.get("firewall"):
+            firewall(request.headers.get("user-agent", ""))
         base = str(base_url).rstrip("/") if base_url else f"{request.url.scheme}://{request.url.netloc}{context}"
         user = door.user(request.headers.get("authorization"))
         if user is not None:
             request.scope["state"]["journal_entry"]["user"] = user.username
+            request.scope["state"]["limits"] = limit.take(user.username)
         # Kept, since finding somebody's groups costs more than most answers.
         viewer = viewers.setdefault(user.key if user else None, Viewer(instance, user))
         return Call(request, instance, version, viewer, base, context)
@@ -77,9 +83,7 @@ def build(options: dict[str, Any]) -> Starlette:
         """Headers of every answer to someone who is logged in."""
         if call.viewer.user is not None:
             response.headers["X-Seraph-LoginReason"] = "OK"
-            if version.has("rate-limit"):
-                limits = {"Limit": "100", "Remaining": "99", "Interval-Seconds": "1", "FillRate": "100"}
-                response.headers.update({f"X-RateLimit-{k}": v for k, v in limits.items()} | {"retry-after": "0"})
+            response.headers.update(call.request.scope["state"].get("limits", {}))
         return response
 
     def reading(handler: Handler) -> Endpoint:

@@ -1,6 +1,7 @@
 """What goes wrong at a source is told apart, said without secrets, and never taken for an empty source."""
 
 import asyncio
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -405,6 +406,40 @@ async def test_switched_off_remote_api_leaves_addresses_and_permissions_unknown_
         assert await all_of(source.permissions(ops.id)) == []
         assert {n.code for n in await source.notes()} >= {"emails_not_readable", "permissions_not_readable"}
         await source.close()
+
+
+async def test_a_server_that_limits_the_rate_and_lets_only_browsers_in_is_read_whole() -> None:
+    app = instance("8.5.6", "south", rate_limit={"capacity": 60, "fill_rate": 60, "interval": 1}, firewall=True)
+    held = app.state.instance
+    async with serving(app) as url:
+        source = reader(url)
+        items = [i async for s in source.spaces() async for i in source.items(s.id)]
+        assert {i.id for i in items} == {str(c.id) for c in held.contents.values() if held.live(c)}
+        assert [e for e in app.state.journal if e["status"] == 429], "the limit was met"
+        await source.close()
+
+
+@pytest.mark.parametrize("version", ["5.10.8", "7.19.0", "10.0.3"])
+async def test_an_inventory_asks_for_lists_and_one_by_one_only_for_what_no_list_tells(version: str) -> None:
+    app = instance(version, generate={"spaces": 1, "pages": 70, "users": 9, "attachments": 60, "comments": 40})
+    held = app.state.instance
+    contents = sum(1 for c in held.contents.values() if c.kind in {"page", "blogpost"} and c.status == "current")
+    commented = contents + sum(1 for c in held.contents.values() if c.kind == "attachment" and held.live(c))
+    async with serving(app) as url:
+        source = reader(url, None, username="admin", password="admin")
+        (space,) = [s async for s in source.spaces()]
+        app.state.journal.clear()
+        assert [i async for i in source.items(space.id)]
+        asked = Counter(re.sub(r"/(att)?[0-9]+/", "/{id}/", e["path"]) for e in app.state.journal)
+        await source.close()
+    one_by_one = {path: n for path, n in asked.items() if n > 9 and not path.endswith("/user/current")}
+    wanted = {"/rest/api/content/{id}/property": contents}
+    if version == "5.10.8":
+        wanted["/rpc/json-rpc/confluenceservice-v2/getContentPermissionSets"] = contents
+        wanted["/rest/api/content/{id}/child/comment"] = commented
+    if version == "10.0.3":
+        wanted["/rest/api/content/{id}/watchers"] = contents
+    assert one_by_one == wanted
 
 
 async def test_a_5_10_with_its_remote_api_switched_off_is_refused_since_every_page_would_be_read_as_open() -> None:
