@@ -6,12 +6,12 @@ PIP := $(BIN)/pip --disable-pip-version-check --no-input
 INSTALL := requirements/install $(BIN)/python
 CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
-MARKS ?= not chaos
+MARKS ?= not chaos and not contract
 WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: chaos chaos-short help setup dev demo test test-containers mutations bench-store tamper lint format types contracts lock image compose ci clean
+.PHONY: chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ test-containers: dev ## Run the tests of the store, of streams and connections o
 
 mutations: dev ## Plant faults and see that the tests notice every one (ARGS="name" for some)
 	$(BIN)/python -m tests.mutations $(ARGS)
+
+test-contract: dev ## Judge stand-ins and client by Atlassian's OpenAPI documents
+	@$(BIN)/python -m tests.contract $(ARGS)
+
+bench-sandbox: dev ## Measure page creations a second of one sandbox process
+	@$(BIN)/python -m tests.bench.sandbox $(ARGS)
 
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store

@@ -22,8 +22,8 @@ from sandbox.cloud.oauth import Authorization
 from sandbox.cloud.site import Cloud
 from sandbox.cloud.state import Site
 from sandbox.cloud.v1_content import media_answer
-from sandbox.faults import BadRule
-from sandbox.front import Front, Latency, Receive, Scope, Send
+from sandbox.faults import BadRule, Rule
+from sandbox.front import Front, Latency, RateLimit, Receive, Scope, Send
 from sandbox.hosted import Hosted
 from sandbox.journal import Journal
 from sandbox.wire import Answer, Document, Request, answer
@@ -81,6 +81,9 @@ class _Media:
     def too_large(self, request: Request, limit: int) -> Answer:
         del request, limit
         return Answer(413)
+
+    def befall(self, rule: Rule, request: Request | None) -> None:
+        del rule, request
 
 
 _GATEWAY = re.compile(rb"/ex/(confluence|jira)/([0-9a-f-]{36})(/.*)")
@@ -162,17 +165,20 @@ class Sandbox:
             raise ValueError(f"an instance named {instance.name!r} is already served")
         options = dict(instance.options)
         journal, latency = Journal(int(options.get("journal", 200_000))), Latency(options.get("latency"))
+        limit, rules = RateLimit(options.get("rate_limit")), options.get("faults", [])
         if instance.kind == "cloud":
             cloud = Cloud(instance.name, options)
             cloud.site.media_base = f"http://{self.host}:{self.media_port}"
-            front = Front(cloud, journal, latency)
+            front = Front(cloud, journal, latency, limit)
         elif instance.kind == "server":
             # Loaded only where it is asked for: the sample content takes a moment.
-            for name in ("journal", "latency"):
+            for name in ("journal", "latency", "faults", "rate_limit"):
                 options.pop(name, None)
-            front = Front(Hosted(import_module("sandbox.server").build(options)), journal, latency)
+            front = Front(Hosted(import_module("sandbox.server").build(options)), journal, latency, limit)
         else:
             raise ValueError("kind must be cloud or server")
+        for rule in rules:
+            front.faults.add(rule)
         self.fronts[instance.name] = front
         self.kinds[instance.name] = instance.kind
         self.ports[instance.name] = await self._listen(front, instance.port)
@@ -344,6 +350,18 @@ def _admin(sandbox: Sandbox) -> Starlette:
             return JSONResponse({"faults": [rule.document() for rule in added]}, 201)
         return JSONResponse({"faults": [rule.document() for rule in front.faults.rules.values()]})
 
+    async def latency(request: AdminRequest) -> Response:
+        front = front_of(request)
+        if front is None:
+            return _problem(404, "no such instance")
+        try:
+            document = await request.json()
+            front.latency = Latency(document.get("latency"))
+            front.limit = RateLimit(document.get("rate_limit"))
+        except (ValueError, TypeError, AttributeError) as error:
+            return _problem(400, str(error))
+        return Response(status_code=204)
+
     async def release(request: AdminRequest) -> Response:
         front = front_of(request)
         if front is None or not front.faults.release(request.path_params["id"]):
@@ -359,6 +377,10 @@ def _admin(sandbox: Sandbox) -> Starlette:
                 return _problem(400, str(error))
         return JSONResponse(asdict(authorization.settings))
 
+    async def expire(request: AdminRequest) -> Response:
+        sandbox.authorization.expire(request.query_params.get("email"))
+        return Response(status_code=204)
+
     async def revoke(request: AdminRequest) -> Response:
         return JSONResponse({"revoked": sandbox.authorization.revoke(request.query_params.get("email"))})
 
@@ -366,11 +388,13 @@ def _admin(sandbox: Sandbox) -> Starlette:
         routes=[
             Route("/oauth", oauth, methods=["GET", "PUT"]),
             Route("/oauth/revoke", revoke, methods=["POST"]),
+            Route("/oauth/expire", expire, methods=["POST"]),
             Route("/instances", instances, methods=["GET", "POST"]),
             Route("/sites/{name}/journal", journal),
             Route("/sites/{name}/created", created),
             Route("/sites/{name}/canonical", site_document),
             Route("/sites/{name}/mails", mails),
+            Route("/sites/{name}/pace", latency, methods=["PUT"]),
             Route("/sites/{name}/faults", faults, methods=["GET", "POST", "DELETE"]),
             Route("/sites/{name}/faults/{id}/release", release, methods=["POST"]),
         ]

@@ -4,11 +4,11 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from sandbox.wire import Document
 
-Action = Literal["status", "close", "delay", "hold"]
+Action = Literal["status", "close", "delay", "hold", "slow", "do"]
 When = Literal["before", "after", "mid-body"]
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -26,7 +26,13 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "status": int,
     "retry_after": (int, float),
     "seconds": (int, float),
+    "bytes_per_second": (int, float),
+    "what": str,
+    "space": str,
 }
+
+#: What ``do`` can bring about. Some ask for more: a key of a space.
+EVENTS = ("delete-space", "storage-full", "storage-free", "expire-tokens", "restore-tokens")
 
 
 class BadRule(ValueError):
@@ -39,7 +45,8 @@ class Rule:
 
     ``method`` and ``route`` (a template, ``*`` allowed) choose requests, ``contains`` a piece of text in path, query or
     body. The ``nth`` such request is the first that may fail, ``count`` of them fail (None: all from then on), each with
-    ``probability``. ``seconds``: length of a delay, or the longest hold (None: until released).
+    ``probability``. ``seconds``: length of a delay, or the longest hold (None: until released). ``what``: an event that
+    comes over the site just before the request is handled, to the account of the rule or to everyone.
     """
 
     id: str
@@ -56,6 +63,9 @@ class Rule:
     status: int = 503
     retry_after: float | None = None
     seconds: float | None = None
+    bytes_per_second: float | None = None
+    what: str | None = None
+    space: str | None = None
     matched: int = 0
     fired: int = 0
     holding: int = 0
@@ -78,6 +88,9 @@ class Rule:
             "status": self.status,
             "retry_after": self.retry_after,
             "seconds": self.seconds,
+            "bytes_per_second": self.bytes_per_second,
+            "what": self.what,
+            "space": self.space,
             "matched": self.matched,
             "fired": self.fired,
             "holding": self.holding,
@@ -110,14 +123,20 @@ def read_rule(document: Document, number: int) -> Rule:
         if value is not None and not isinstance(value, _FIELDS[name]):
             raise BadRule(f"field {name!r} has the wrong type")
     rule = Rule(**{"id": f"fault-{number}", **document})
-    if rule.action not in ("status", "close", "delay", "hold"):
-        raise BadRule("action must be status, close, delay or hold")
+    if rule.action not in get_args(Action):
+        raise BadRule(f"action must be one of {', '.join(get_args(Action))}")
     if rule.when not in ("before", "after", "mid-body"):
         raise BadRule("when must be before, after or mid-body")
     if rule.action == "status" and rule.when == "mid-body":
         raise BadRule("a status cannot come mid-body")
     if rule.action == "delay" and rule.seconds is None:
         raise BadRule("a delay needs seconds")
+    if rule.action == "slow" and not (rule.bytes_per_second and rule.bytes_per_second > 0):
+        raise BadRule("a slow answer needs bytes_per_second")
+    if rule.action == "do" and rule.what not in EVENTS:
+        raise BadRule(f"what must be one of {', '.join(EVENTS)}")
+    if rule.what == "delete-space" and not rule.space:
+        raise BadRule("delete-space needs the key of a space")
     rule._random = random.Random(rule.seed)
     return rule
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Protocol
 
 from sandbox.faults import Faults, Rule
 from sandbox.journal import Entry, Journal
@@ -31,32 +34,97 @@ class Back(Protocol):
 
     def too_large(self, request: Request, limit: int) -> Answer: ...
 
+    def befall(self, rule: Rule, request: Request | None) -> None:
+        """Bring about the event of a fault; what concerns the caller is told to the request that is still to be handled."""
+
 
 class Latency:
-    """Seconds before each answer: a number, or ``{"min":, "max":, "seed":}`` for an even spread."""
+    """Seconds before each answer: a number, or a distribution that the same ``seed`` gives again.
+
+    ``{"min", "max", "seed"}`` is an even spread, ``{"median", "sigma", "max", "seed"}`` log-normal (most answers quick, a
+    few slow, as real sites are), ``{"mean", "max", "seed"}`` exponential. Raises ``ValueError`` for anything else.
+    """
 
     def __init__(self, option: float | Document | None) -> None:
-        self._low = self._high = 0.0
-        seed = 0
+        self._draw: Callable[[], float] | None = None
         if isinstance(option, dict):
-            self._low, self._high = float(option.get("min", 0)), float(option.get("max", 0))
-            seed = int(option.get("seed", 0))
+            self._draw = self._distribution(option)
         elif option:
-            self._low = self._high = float(option)
-        self._random = random.Random(seed)
+            fixed = float(option)
+            self._draw = lambda: fixed
+
+    @staticmethod
+    def _distribution(option: Document) -> Callable[[], float]:
+        source = random.Random(int(option.get("seed", 0)))
+        number = {name: float(value) for name, value in option.items() if name != "seed"}
+        most = number.get("max", math.inf)
+        match set(number) - {"max"}:
+            case names if names <= {"min"} and "max" in number:
+                return lambda: source.uniform(number.get("min", 0.0), most)
+            case names if names == {"median", "sigma"}:
+                return lambda: min(most, source.lognormvariate(math.log(number["median"]), number["sigma"]))
+            case names if names == {"mean"}:
+                return lambda: min(most, source.expovariate(1 / number["mean"]))
+        raise ValueError(
+            "latency must be seconds, or {min, max}, {median, sigma} or {mean}, with max and seed if wanted"
+        )
 
     def next(self) -> float:
-        return self._random.uniform(self._low, self._high) if self._high else 0.0
+        return self._draw() if self._draw is not None else 0.0
+
+
+class RateLimit:
+    """A bucket for each caller: ``{"per_second", "burst", "retry_after": true}``. None: no limit."""
+
+    def __init__(self, option: Document | None) -> None:
+        self.option = option
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def refuse(self, account: str) -> Answer | None:
+        """429 where the caller's bucket is empty, with the headers of Cloud."""
+        if self.option is None:
+            return None
+        rate, burst = float(self.option["per_second"]), float(self.option.get("burst") or self.option["per_second"])
+        now = time.monotonic()
+        level, since = self._buckets.get(account, (burst, now))
+        level = min(burst, level + (now - since) * rate)
+        if level >= 1:
+            self._buckets[account] = (level - 1, now)
+            return None
+        self._buckets[account] = (level, now)
+        wait = math.ceil((1 - level) / rate)
+        return Answer(
+            429,
+            b'{"code":429,"message":"Rate limit exceeded"}',
+            headers=limit_headers(float(wait) if self.option.get("retry_after", True) else None, int(burst)),
+        )
+
+
+def limit_headers(retry_after: float | None, limit: int = 0) -> list[tuple[str, str]]:
+    """What Cloud says with a 429. Source: the project's reference, section 2.1."""
+    headers = [("X-RateLimit-Remaining", "0"), ("X-RateLimit-NearLimit", "true"), ("RateLimit-Reason", "burst")]
+    if limit:
+        headers.append(("X-RateLimit-Limit", str(limit)))
+    if retry_after is not None:
+        reset = datetime.now(UTC) + timedelta(seconds=retry_after)
+        headers += [("Retry-After", f"{retry_after:g}"), ("X-RateLimit-Reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ"))]
+    return headers
+
+
+Observer = Callable[["Front", Request, Answer], None]
 
 
 class Front:
-    """The ASGI application of one instance."""
+    """The ASGI application of one instance. ``observers`` see every request with its answer, before faults change it."""
 
-    def __init__(self, back: Back, journal: Journal, latency: Latency) -> None:
+    observers: ClassVar[list[Observer]] = []
+
+    def __init__(self, back: Back, journal: Journal, latency: Latency, limit: RateLimit | None = None) -> None:
         self.back = back
         self.journal = journal
         self.faults = Faults()
         self.latency = latency
+        self.limit = limit or RateLimit(None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,9 +144,11 @@ class Front:
         wait = self.latency.next()
         if wait:
             await asyncio.sleep(wait)
-        if rule is not None and rule.when == "before" and rule.action != "hold":
+        if rule is not None and rule.when == "before" and rule.action not in ("hold", "slow"):
             if rule.action == "delay":
                 await asyncio.sleep(rule.seconds or 0.0)
+            elif rule.action == "do":
+                self.back.befall(rule, request)
             else:
                 entry = self._record(request, Answer(0))
                 await self._fail(rule, entry, Answer(0), scope, receive, send)
@@ -87,14 +157,18 @@ class Front:
             reply = answer({"statusCode": 414, "message": "Request-URI Too Long"}, 414)
         elif body is None:
             reply = self.back.too_large(request, limit)
+        elif self.limit.option is not None and (refused := self.limit.refuse(request.account)) is not None:
+            reply = refused
         else:
             try:
                 reply = await self.back.handle(request)
             except Exception:
                 log.exception("the sandbox failed on %s %s", request.method, request.route)
                 reply = answer({"statusCode": 500, "message": "sandbox failure, see its log"}, 500)
+        for observer in self.observers:
+            observer(self, request, reply)
         entry = self._record(request, reply)
-        after = rule is not None and (rule.when != "before" or rule.action == "hold")
+        after = rule is not None and (rule.when != "before" or rule.action in ("hold", "slow"))
         if rule is not None and after and not await self._fail(rule, entry, reply, scope, receive, send):
             return
         await _send(reply, request.method == "HEAD", send)
@@ -118,13 +192,14 @@ class Front:
         """Carry out a fault. True: the answer still has to be sent."""
         if rule.action == "status":
             entry.answered = rule.status
-            headers = []
-            if rule.retry_after is not None:
-                headers.append(("Retry-After", f"{rule.retry_after:g}"))
-            if rule.status == 429:
-                headers += [("X-RateLimit-Remaining", "0"), ("RateLimit-Reason", "burst")]
-            await _send(Answer(rule.status, b'{"message":"fault"}', headers=headers), False, send)
+            await _send(_faulty(rule), False, send)
             return False
+        if rule.action == "slow":
+            await _trickle(reply, rule.bytes_per_second or 1.0, send)
+            return False
+        if rule.action == "do":
+            self.back.befall(rule, None)
+            return True
         if rule.action == "delay":
             await asyncio.sleep(rule.seconds or 0.0)
             return True
@@ -142,6 +217,27 @@ class Front:
         while (await receive())["type"] != "http.disconnect":
             pass
         return False
+
+
+def _faulty(rule: Rule) -> Answer:
+    if rule.status == 429:
+        return Answer(429, b'{"code":429,"message":"Rate limit exceeded"}', headers=limit_headers(rule.retry_after))
+    headers = [("Retry-After", f"{rule.retry_after:g}")] if rule.retry_after is not None else []
+    if rule.status in (502, 503, 504):
+        # These come from the proxies in front of a site, which speak HTML.
+        page = f"<html><head><title>{rule.status}</title></head><body><h1>{rule.status}</h1></body></html>"
+        return Answer(rule.status, page.encode(), "text/html", headers)
+    return Answer(rule.status, b'{"message":"fault"}', headers=headers)
+
+
+async def _trickle(reply: Answer, rate: float, send: Send) -> None:
+    """The answer at so many bytes a second, ten times a second."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+    step = max(1, int(rate / 10))
+    for at in range(0, len(reply.body), step):
+        await send({"type": "http.response.body", "body": reply.body[at : at + step], "more_body": True})
+        await asyncio.sleep(step / rate)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _hold(rule: Rule, entry: Entry, receive: Receive) -> bool:

@@ -5,6 +5,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from sandbox.faults import Rule
 from sandbox.wire import Answer, Document, Request, answer
 
 _NUMBER = re.compile(r"/[0-9]+(?=/|$)")
@@ -77,6 +78,10 @@ class Hosted:
         if entry.get("write"):
             request.did("asked", "write", "", request.path)
         return reply
+
+    def befall(self, rule: Rule, request: Request | None) -> None:
+        """A server of this sandbox has none of these events."""
+        del rule, request
 
     def too_large(self, request: Request, limit: int) -> Answer:
         del request

@@ -272,7 +272,6 @@ def _server_info(call: Call) -> Answer:
             "serverTime": now().replace("Z", "+0000"),
             "scmInfo": "0" * 40,
             "serverTitle": "Jira",
-            "defaultLocale": {"locale": "en_US"},
         }
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sandbox.cloud.state import Account, Site
+from sandbox.faults import Rule
 from sandbox.wire import Answer, Document, Request, answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-client", "sandbox-client-secret"
@@ -103,6 +104,11 @@ class Authorization:
     def too_large(self, request: Request, limit: int) -> Answer:
         del request, limit
         return Answer(413)
+
+    def befall(self, rule: Rule, request: Request | None) -> None:
+        del request
+        if rule.what == "expire-tokens":
+            self.expire(rule.account)
 
     # the consent
 
@@ -259,6 +265,12 @@ class Authorization:
         kind, _, token = (header or "").partition(" ")
         issued = self._access.get(token) if kind.lower() == "bearer" else None
         return issued.grant if issued is not None and not issued.grant.ended and issued.expires > self.clock() else None
+
+    def expire(self, email: str | None = None) -> None:
+        """Every access token (of one person) is over; refresh tokens stay good."""
+        for issued in self._access.values():
+            if email in (None, issued.grant.email):
+                issued.expires = 0.0
 
     def revoke(self, email: str | None = None) -> int:
         """End every grant (of one person). Answers how many ended."""

@@ -96,12 +96,12 @@ def anything(value: Any, path: str) -> None:
     del value, path
 
 
-def list_of(check: Check, most: int | None = None) -> Check:
+def list_of(check: Check, most: int | None = None, least: int = 0) -> Check:
     def check_list(value: Any, path: str) -> None:
         if not isinstance(value, list):
             raise _bad(f"'{path}' must be an array")
-        if most is not None and len(value) > most:
-            raise _bad(f"'{path}' must hold at most {most} items")
+        if len(value) < least or (most is not None and len(value) > most):
+            raise _bad(f"'{path}' must hold from {least} to {most} items")
         for index, item in enumerate(value):
             check(item, f"{path}[{index}]")
 
@@ -229,9 +229,9 @@ SPACE_CREATE = Fields(
     createPrivateSpace=flag,
     templateKey=text(),
 ).require("name")
-EMAILS = Fields(emails=list_of(text(), 100)).require("emails")
+EMAILS = Fields(emails=list_of(text(), 100, 1)).require("emails")
 ADMIN_KEY = Fields(durationInMinutes=number)
-ACCOUNT_IDS = Fields(accountIds=list_of(text(1), 250)).require("accountIds")
+ACCOUNT_IDS = Fields(accountIds=list_of(text(1), 250, 1)).require("accountIds")
 
 
 def read_json(request: Request) -> Any:

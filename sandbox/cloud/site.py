@@ -22,9 +22,10 @@ from sandbox.cloud.call import Call
 from sandbox.cloud.oauth import Grant
 from sandbox.cloud.rules import v1_error, v2_error
 from sandbox.cloud.scopes import alternatives, gone, suffice
-from sandbox.cloud.spaces import new_space
+from sandbox.cloud.spaces import delete_space, new_space
 from sandbox.cloud.state import Account, Site
 from sandbox.cloud.v2_content import new_content
+from sandbox.faults import Rule
 from sandbox.wire import Answer, Document, Refusal, Request, Router, answer
 
 MIGRATOR, MIGRATOR_TOKEN = "migrator@example.com", "sandbox-token"
@@ -33,7 +34,7 @@ READER, READER_TOKEN = "reader@example.com", "reader-token"
 OPTIONS = frozenset(
     {
         "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
-        "upload_limit", "journal", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
+        "upload_limit", "journal", "faults", "rate_limit", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
         "scoped_tokens", "v1_gone", "search_lag",
     }
 )  # fmt: skip
@@ -71,6 +72,7 @@ class Cloud:
         self.upload_limit: int = options.get("upload_limit", 104_857_600)
         self._v1_gone: bool = options.get("v1_gone", False)
         self._headers: dict[str, Account] = {}
+        self._expired: set[str] = set()
         _plant(self.site, options)
         tokens = {MIGRATOR: MIGRATOR_TOKEN, READER: READER_TOKEN} | dict(options.get("tokens", {}))
         self._logins = {email.lower(): token for email, token in tokens.items()}
@@ -89,7 +91,8 @@ class Cloud:
         if len(self._headers) > 1_000:
             self._headers.clear()
         self._headers[header] = account
-        return account if account.active else None
+        expired = self._expired and account.email.lower() in self._expired
+        return account if account.active and not expired else None
 
     def _login(self, header: str) -> Account | None:
         kind, _, value = header.partition(" ")
@@ -160,6 +163,22 @@ class Cloud:
         if not suffice(request.method, request.route, request.grant.scopes):
             return answer({"code": 401, "message": "Unauthorized; scope does not match"}, 401)
         return None
+
+    def befall(self, rule: Rule, request: Request | None) -> None:
+        """What comes over a site: a space deleted by somebody, no storage left, tokens that expire."""
+        site = self.site
+        if rule.what in ("storage-full", "storage-free"):
+            site.storage_full = rule.what == "storage-full"
+        elif rule.what == "expire-tokens":
+            self._expired |= {rule.account} if rule.account is not None else set(self._logins)
+        elif rule.what == "restore-tokens":
+            self._expired.clear()
+        elif rule.space is not None:
+            space = site.space_keys.get(rule.space.lower())
+            if space is not None:
+                delete_space(site, space)
+        if request is not None:
+            request.account = account.email if (account := self._account(request)) is not None else "anonymous"
 
     def too_large(self, request: Request, limit: int) -> Answer:
         text = f"Request too large. Requests for this resource can be at most {limit} bytes"

@@ -268,6 +268,7 @@ class Site:
         self.search_lag: float = options.get("search_lag", 60.0)
         self.admin_keys: dict[str, float] = {}
         self.elevated: str | None = None
+        self.storage_full = False
         self.plan: str = options.get("plan", "premium")
         self.seats = _seats(options.get("seats"))
         self.elsewhere: frozenset[str] = frozenset(email.lower() for email in options.get("atlassian_accounts", []))

@@ -97,7 +97,9 @@ def _attachment_doc(call: Call, attachment: Attachment, blob: Blob) -> Document:
 
 
 def _parts(call: Call) -> tuple[list[Part], list[str], bool]:
-    """Files, their comments and minorEdit of the form. Raises 415 and 400."""
+    """Files, their comments and minorEdit of the form. Raises 415 and 400, also where the site has no storage left."""
+    if call.site.storage_full:
+        raise v1_refuse(400, "The storage limit of the site is reached")
     kind = call.request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise Refusal(answer({"statusCode": 415, "message": "Unsupported Media Type"}, 415))

@@ -165,6 +165,9 @@ def _read(inline: bool) -> Handler:
         )
         rules.v2_query(call.request, {"body-format": FORMATS, "version": None, **flags})
         comment = _visible(call, v2_id(call.params[0], "comment"), inline)
+        asked = call.request.get("version")
+        if asked is not None and v2_id(asked, "version") != comment.version.number:
+            raise v2_missing("version")
         return answer(_comment_doc(call, comment, call.request.get("body-format")))
 
     return read
@@ -345,9 +348,11 @@ def _attachment(call: Call) -> Answer:
 
 
 def _attachment_versions(call: Call) -> Answer:
+    rules.v2_query(call.request, {"cursor": None, "limit": None, "sort": ("modified-date", "-modified-date")})
     attachment = visible_attachment(call, call.params[0])
+    oldest_first = call.request.get("sort") == "modified-date"
     return call.v2_list(
-        list(reversed(attachment.versions)),
+        attachment.versions if oldest_first else list(reversed(attachment.versions)),
         lambda blob: {
             "number": blob.number,
             "message": blob.comment,

@@ -264,7 +264,7 @@ def _property_routes(kind: str, base: str) -> list[Route]:
         item = Property(call.site.new_id(), document["key"], document.get("value"), Version(1, account.id, now()))
         properties[item.id] = item
         call.request.did("created", "property", item.id, f"property {item.key} of {identity}")
-        return answer(property_doc(item))
+        return answer(property_doc(item), 201 if kind == "space" else 200)
 
     def find(properties: dict[int, Property], call: Call) -> Property:
         item = properties.get(v2_id(call.params[1], "property"))

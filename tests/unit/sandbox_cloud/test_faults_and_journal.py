@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox.front import Latency
 from tests.unit.sandbox_cloud.conftest import Site
 
 PAGES = {"method": "POST", "route": "/wiki/api/v2/pages"}
@@ -134,3 +135,57 @@ async def test_an_object_that_was_created_twice_is_told_by_what_it_is(site: Site
     assert [(item["kind"], item["times"]) for item in twice] == [("comment", 2)]
     kinds = {item["kind"] for item in (await site.admin.get("/created")).json()["created"]}
     assert kinds == {"space", "page", "comment"}
+
+
+async def test_the_same_seed_draws_the_same_latencies_whatever_the_distribution():
+    for option in ({"max": 2.0}, {"median": 0.1, "sigma": 1.0, "max": 2.0}, {"mean": 0.1, "max": 2.0}):
+        one, other = (Latency({**option, "seed": 3}) for _ in range(2))
+        drawn = [one.next() for _ in range(50)]
+        assert drawn == [other.next() for _ in range(50)]
+        assert len(set(drawn)) > 40 and max(drawn) <= 2.0
+    with pytest.raises(ValueError, match="latency must be"):
+        Latency({"median": 1})
+
+
+async def test_a_space_is_deleted_under_the_request_that_a_rule_names(site: Site):
+    space = await site.space("ENG")
+    await site.fault(route="/wiki/api/v2/pages", action="do", what="delete-space", space="ENG", nth=2)
+    await site.page(space, "One")
+    body = {"spaceId": str(space["id"]), "status": "current", "title": "Two", "body": {}}
+    assert (await site.migrator.post("/wiki/api/v2/pages", json=body)).status_code == 404
+
+
+async def test_storage_is_full_until_it_is_freed(site: Site):
+    page = await site.page(await site.space("ENG"), "One")
+    await site.fault(route="*/child/attachment", action="do", what="storage-full")
+    full = await site.attach(page["id"], "a.txt", b"a")
+    assert (full.status_code, "storage limit" in full.json()["message"]) == (400, True)
+    await site.fault(route="*/child/attachment", action="do", what="storage-free")
+    assert (await site.attach(page["id"], "a.txt", b"a")).status_code == 200
+
+
+async def test_tokens_expire_and_their_owners_are_anonymous_from_then_on(site: Site):
+    await site.fault(route="*/user/current", action="do", what="expire-tokens", account="migrator@example.com")
+    assert (await site.migrator.get("/wiki/rest/api/user/current")).json()["type"] == "anonymous"
+    assert (await site.reader.get("/wiki/rest/api/user/current")).json()["type"] == "known"
+
+
+async def test_a_slow_answer_comes_whole(site: Site):
+    await site.fault(route="*/user/current", action="slow", bytes_per_second=20_000)
+    assert (await site.migrator.get("/wiki/rest/api/user/current")).json()["type"] == "known"
+
+
+async def test_who_asks_too_often_is_told_when_to_come_back(make_site: Any):
+    site = await make_site(rate_limit={"per_second": 0.01, "burst": 2})
+    answers = [await site.migrator.get("/wiki/rest/api/user/current") for _ in range(3)]
+    assert [reply.status_code for reply in answers] == [200, 200, 429]
+    assert int(answers[2].headers["retry-after"]) > 0
+    assert answers[2].headers["x-ratelimit-remaining"] == "0"
+    assert (await site.reader.get("/wiki/rest/api/user/current")).status_code == 200
+
+
+async def test_faults_can_be_there_from_the_start(make_site: Any):
+    site = await make_site(faults=[{"route": "*/user/current", "status": 502}])
+    failed = await site.migrator.get("/wiki/rest/api/user/current")
+    assert (failed.status_code, failed.headers["content-type"]) == (502, "text/html")
+    assert (await site.migrator.get("/wiki/rest/api/user/current")).status_code == 200

@@ -1,0 +1,1 @@
+"""The stand-ins and the product against Atlassian's own OpenAPI documents."""
