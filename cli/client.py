@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NoReturn, Self
 from uuid import uuid4
 
 import httpx
@@ -112,6 +112,16 @@ class Client:
         self.position = max(self.position, answer.get("position") or 0)
         return answer
 
+    def stream(self, path: str, **query: str) -> Iterator[bytes]:
+        """A document as it comes, piece by piece: it may be larger than memory."""
+        with self._http.stream("GET", path, params=query) as answer:
+            if answer.is_error:
+                answer.read()
+                self._raise(
+                    answer.json() if "json" in answer.headers.get("content-type", "") else {}, answer.status_code
+                )
+            yield from answer.iter_bytes()
+
     def _call(self, method: str, path: str, **request: Any) -> Any:
         deadline, pause = time.monotonic() + self._patience, 0.1
         while True:
@@ -137,13 +147,17 @@ class Client:
                 "not_a_dashboard",
             ) from error
         if answer.is_error:
-            raise ClientError(
-                document.get("detail", f"The dashboard answers {answer.status_code}."),
-                document.get("way_on", "Look into the dashboard's log."),
-                document.get("code", "http_error"),
-                document.get("findings"),
-            )
+            self._raise(document, answer.status_code)
         return document
+
+    @staticmethod
+    def _raise(document: dict[str, Any], status: int) -> NoReturn:
+        raise ClientError(
+            document.get("detail", f"The dashboard answers {status}."),
+            document.get("way_on", "Look into the dashboard's log."),
+            document.get("code", "http_error"),
+            document.get("findings"),
+        )
 
     def _move(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec
@@ -519,6 +520,31 @@ def report_plan(plan: Plan, url: Url = None, token_file: TokenFile = None, data:
     """The whole report as JSON: sums, proof, and every entity that did not simply move."""
     with Client.discover(url, token_file, data) as client:
         render.document(client.get(f"/plans/{client.find('plan', plan)['id']}/report"))
+
+
+@plan_app.command("idmap")
+@expected
+def id_map(
+    plan: Plan,
+    format: Annotated[
+        Literal["csv", "json", "nginx", "apache"],
+        typer.Option(help="Table, document, or redirect rules from the old addresses for a web server."),
+    ] = "csv",
+    output: Annotated[Path | None, typer.Option(help="Write to this file. Default: standard output.")] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+) -> None:
+    """Old ids and addresses to new ones, of all that the plan moved."""
+    with Client.discover(url, token_file, data) as client:
+        pieces = client.stream(f"/plans/{client.find('plan', plan)['id']}/idmap", format=format)
+        if output is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            return
+        with output.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
 
 
 @plan_app.command("watch")

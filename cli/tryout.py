@@ -92,7 +92,7 @@ class Trial:
             told = self.problem or ClientError("It did not get as far as a report.", "See above.", "unexpected_error")
             empty: dict[str, Any] = {"plan": None, "status": None, "kinds": {}, "conserved": False, "reasons": []}
             return {"source": self.given, **empty, "problem": told.document}
-        names = ("plan", "status", "kinds", "conserved", "reasons")
+        names = ("plan", "status", "kinds", "conserved", "reasons", "references", "verification", "left_behind")
         return {"source": self.given, **{name: self.report[name] for name in names}}
 
 

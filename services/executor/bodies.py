@@ -1,56 +1,124 @@
 """What a body's references become on the site: people, pages, spaces, addresses. The text is changed nowhere else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from html import escape
+from typing import Any, Literal
 from urllib.parse import quote
 
 from services.executor.job import Job
 from shared.confluence import storage
-from shared.confluence.model import Comment, Content
+from shared.confluence.model import Comment, Content, Revision
 from shared.confluence.source import NotInSource
-from shared.events.catalog.work import Kind
+from shared.events.catalog.work import Kind, ReferenceCount
+
+Names = Literal["page", "blogpost", "content", "attachment", "space", "user", "shortcut", "url"]
+Why = Literal["not_in_source", "not_moved", "no_account", "no_counterpart", "moved_without"]
+
+_NAMES: dict[type[storage.Reference], Names] = {
+    storage.UserRef: "user",
+    storage.PageRef: "page",
+    storage.BlogRef: "blogpost",
+    storage.ContentIdRef: "content",
+    storage.AttachmentRef: "attachment",
+    storage.SpaceRef: "space",
+    storage.ShortcutRef: "shortcut",
+    storage.UrlRef: "url",
+}
+MOST_WAITS = 500  # of one body: an event is no place for more
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference becomes. ``why``: it is not what it was; ``waits``: the content of the source it waits for."""
+
+    target: storage.Target | None
+    why: Why | None = None
+    waits: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """``pending``: a reference waits for content that is not on the site yet. ``unresolved``: so many are left as they are."""
+    """``pending``: something it names is not on the site yet. ``rewritten``: so many references were changed.
+
+    ``references``: those that were not resolved, by what they name and why. ``waits``: what it waits for, by the source's id.
+    """
 
     text: str
-    pending: bool
-    unresolved: int
+    pending: bool = False
+    rewritten: int = 0
+    references: tuple[ReferenceCount, ...] = ()
+    waits: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As an entity's outcome tells it."""
+        return {"rewritten": self.rewritten, "references": self.references or None, "waits": self.waits or None}
+
+
+@dataclass(slots=True)
+class _Tally:
+    replacements: dict[storage.Reference, storage.Target] = field(default_factory=dict)
+    counts: Counter[tuple[Names, Why]] = field(default_factory=Counter)
+    waits: dict[str, None] = field(default_factory=dict)
 
 
 class Bodies:
-    """Rewrites the bodies of one chunk; remembers what it resolved. ``final``: nothing more will come in this plan."""
+    """Rewrites the bodies of one chunk; remembers what it resolved."""
 
     def __init__(self, job: Job, bases: Sequence[str], key: str) -> None:
         self._job, self._bases, self._key = job, tuple(bases), key
-        self._people: dict[str, storage.Target] = {}
+        self._people: dict[str, Resolved] = {}
         self._spaces: dict[str, str] = {}
 
     @classmethod
-    async def of(cls, job: Job, final: bool = False) -> "Bodies":
+    async def of(cls, job: Job) -> "Bodies":
         return cls(job, job.bases, await job.source_key())
 
-    async def rewrite(self, content: Content | Comment) -> Body:
-        """The body for the site. Wiki markup is left to the site, which converts it."""
-        if content.format == "wiki":
-            return Body(content.body, False, 0)
-        # A marker whose inline comment cannot follow would dangle: the text in it stays, the marker goes.
-        body = storage.unwrap_inline_markers(storage.modern_macros(content.body).text).text
-        replacements: dict[storage.Reference, storage.Target] = {}
-        pending = False
-        for reference in dict.fromkeys(storage.references(body, self._bases)):
-            target = await self._resolve(reference)
-            if target is not None:
-                replacements[reference] = target
-            elif _by_id(reference):
-                pending = True
-        rewritten = storage.rewrite(body, replacements, self._bases)
-        return Body(rewritten.text, pending, len(rewritten.unresolved))
+    async def rewrite(self, content: Content | Comment | Revision, markers: bool = False) -> Body:
+        """The body for the site. Wiki markup is left to the site, which converts it.
 
-    async def _resolve(self, r: storage.Reference) -> storage.Target | None:
+        ``markers``: those of inline comments stay, to find their places by. On the site they would dangle: the text in
+        them stays, the marker goes.
+        """
+        if content.format == "wiki":
+            return Body(content.body + await self._line(content))
+        body = storage.modern_macros(content.body).text
+        if not markers:
+            body = storage.unwrap_inline_markers(body).text
+        done = await self._rewritten(body, None)
+        line = await self._line(content)
+        return Body(done.text + line, bool(done.waits), done.rewritten, done.references, done.waits) if line else done
+
+    async def follow(self, body: str, waited: Collection[str]) -> Body:
+        """A body as it stands on the site, with the references to what it waited for put right."""
+        return await self._rewritten(body, frozenset(waited))
+
+    async def _rewritten(self, body: str, only: frozenset[str] | None) -> Body:
+        tally, occurrences = _Tally(), Counter(storage.references(body, self._bases))
+        for reference, times in occurrences.items():
+            resolved = await self._resolve(reference)
+            if only is not None and await self._waited_for(reference) not in only:
+                continue
+            if resolved.target is not None:
+                tally.replacements[reference] = resolved.target
+            if resolved.why is not None:
+                tally.counts[_NAMES[type(reference)], resolved.why] += times
+            if resolved.waits is not None and len(tally.waits) < MOST_WAITS:
+                tally.waits[resolved.waits] = None
+        rewritten = storage.rewrite(body, tally.replacements, self._bases)
+        if only is None:
+            for reference in rewritten.unresolved:
+                if reference in tally.replacements:  # a target that does not fit its place
+                    tally.counts[_NAMES[type(reference)], "no_counterpart"] += occurrences[reference]
+        references = tuple(ReferenceCount(kind=k, why=w, count=n) for (k, w), n in sorted(tally.counts.items()))
+        return Body(rewritten.text, bool(tally.waits), rewritten.changed, references, tuple(tally.waits))
+
+    # -- one reference -------------------------------------------------------------------------------------------
+
+    async def _resolve(self, r: storage.Reference) -> Resolved:
         match r:
             case storage.UserRef():
                 return await self._person(r)
@@ -59,38 +127,80 @@ class Bodies:
             case storage.BlogRef():
                 return await self._titled(r.space_key, r.title, r)
             case storage.SpaceRef():
-                new_key = await self._job.key_on_site(r.key)
-                return storage.SpaceKey(new_key) if new_key != r.key else storage.Keep()
+                return await self._space(r.key)
             case storage.ContentIdRef():
                 found = await self._job.content_target(r.id)
-                return storage.ContentId(found[1]) if found else None
+                return Resolved(storage.ContentId(found[1])) if found else await self._absent(r.id)
             case storage.UrlRef():
                 return await self._url(r)
+            case storage.ShortcutRef():
+                return Resolved(storage.Keep(), "no_counterpart")
             case _:
-                return storage.Keep()
+                return Resolved(storage.Keep())
 
-    async def _person(self, r: storage.UserRef) -> storage.Target:
+    async def _absent(self, id: str) -> Resolved:
+        """Something by an id that is not on the site: it waits if the source has it."""
+        if await self._exists(id):
+            return Resolved(None, "not_moved", id)
+        return Resolved(storage.Keep(), "not_in_source")
+
+    async def _waited_for(self, r: storage.Reference) -> str | None:
+        """The id at the source of what a reference names."""
+        match r:
+            case storage.ContentIdRef():
+                return r.id
+            case storage.PageRef():
+                return await self._job.source.find_content(r.space_key or self._key, r.title)
+            case storage.BlogRef():
+                return await self._job.source.find_content(r.space_key or self._key, r.title, _day(r.day))
+            case storage.UrlRef():
+                return r.content_id or await self._named_by(r)
+        return None
+
+    async def _named_by(self, r: storage.UrlRef) -> str | None:
+        if r.kind in ("page_title", "blog") and r.space_key and r.title:
+            return await self._job.source.find_content(r.space_key, r.title, _day(r.day))
+        return None
+
+    async def _person(self, r: storage.UserRef) -> Resolved:
         name = r.key or r.account_id or r.username or ""
         if name not in self._people:
-            id = r.key or r.account_id
-            if id is None and r.username is not None:
-                person = await self._job.source.person_by_name(r.username)
-                id = person.id if person else r.username
+            id = await self._person_id(r.username) if r.username is not None else name
             account = await self._job.account(id) if id else None
-            self._people[name] = storage.Account(account) if account else storage.FormerUser(None)
+            if account:
+                self._people[name] = Resolved(storage.Account(account))
+            else:
+                former = storage.FormerUser(await self._job.former_name(id))
+                self._people[name] = Resolved(former, "no_account")
         return self._people[name]
 
-    async def _titled(self, key: str | None, title: str, blog: storage.BlogRef | None) -> storage.Target:
+    async def _person_id(self, username: str) -> str:
+        person = await self._job.source.person_by_name(username)
+        return person.id if person else username
+
+    async def _space(self, key: str) -> Resolved:
+        new_key = await self._job.key_on_site(key)
+        target = storage.SpaceKey(new_key) if new_key != key else storage.Keep()
+        space = await self._job.source.space_by_key(key)
+        if space is None:
+            return Resolved(storage.Keep(), "not_in_source")
+        moved = await self._job.target(Kind.SPACE, space.id) is not None
+        return Resolved(target, None if moved else "not_moved")
+
+    async def _titled(self, key: str | None, title: str, blog: storage.BlogRef | None) -> Resolved:
         """A link by title stays one, unless the space has another key there or the page another title."""
         new_key = await self._job.key_on_site(key) if key else None
+        kept: storage.Target = storage.Title(new_key, title) if new_key != key else storage.Keep()
         id = await self._job.source.find_content(key or self._key, title, _day(blog.day) if blog else None)
-        if id is not None and await self._renamed(id):
-            found = await self._job.content_target(id)
-            if found is not None:
-                kind = "blogpost" if found[0] is Kind.BLOGPOST else "page"
-                there = await self._job.site.content("blogpost" if kind == "blogpost" else "page", found[1])
-                return storage.Title(new_key, there.title)
-        return storage.Title(new_key, title) if new_key != key else storage.Keep()
+        if id is None:
+            return Resolved(kept, "not_in_source")
+        found = await self._job.content_target(id)
+        if found is None:
+            return Resolved(kept, "not_moved", id)
+        if await self._renamed(id):
+            there = await self._job.site.content("blogpost" if found[0] is Kind.BLOGPOST else "page", found[1])
+            return Resolved(storage.Title(new_key, there.title))
+        return Resolved(kept)
 
     async def _renamed(self, id: str) -> bool:
         return bool(
@@ -104,28 +214,33 @@ class Bodies:
             )
         )
 
-    async def _url(self, r: storage.UrlRef) -> storage.Target | None:
+    async def _url(self, r: storage.UrlRef) -> Resolved:
         """An address at the source becomes the address of the same thing on the site, the anchor kept."""
         base = f"{self._job.site.url}/wiki"
         anchor = f"#{r.anchor}" if r.anchor else ""
-        id = r.content_id
-        if r.kind in ("page_title", "blog") and r.space_key and r.title:
-            id = await self._job.source.find_content(r.space_key, r.title, _day(r.day))
-            if id is None:
-                return storage.Keep()
         if r.kind == "space" and r.space_key:
-            return storage.Url(f"{base}/spaces/{quote(await self._job.key_on_site(r.space_key))}{anchor}")
+            space = await self._job.source.space_by_key(r.space_key)
+            if space is None:
+                return Resolved(storage.Keep(), "not_in_source")
+            return Resolved(storage.Url(f"{base}/spaces/{quote(await self._job.key_on_site(r.space_key))}{anchor}"))
+        if r.kind == "user" and r.username:
+            account = await self._job.account(await self._person_id(r.username))
+            if account is None:
+                return Resolved(storage.Keep(), "no_account")
+            return Resolved(storage.Url(f"{base}/people/{quote(account, safe=':')}"))
+        id = r.content_id or await self._named_by(r)
         if id is None:
-            return storage.Keep()
+            titled = r.kind in ("page_title", "blog", "tiny")
+            return Resolved(storage.Keep(), "not_in_source" if titled else "no_counterpart")
         found = await self._job.content_target(id)
         if found is None:
-            return None if await self._exists(id) else storage.Keep()
+            return await self._absent(id)
         kind, target = found
         if r.kind == "attachment" and r.filename:
-            return storage.Url(f"{base}/download/attachments/{target}/{quote(r.filename)}")
-        space = quote(await self._job.key_on_site(r.space_key or await self._space_of(id)))
+            return Resolved(storage.Url(f"{base}/download/attachments/{target}/{quote(r.filename)}"))
+        space_key = quote(await self._job.key_on_site(r.space_key or await self._space_of(id)))
         place = "blog" if kind is Kind.BLOGPOST else "pages"
-        return storage.Url(f"{base}/spaces/{space}/{place}/{target}{anchor}")
+        return Resolved(storage.Url(f"{base}/spaces/{space_key}/{place}/{target}{anchor}"))
 
     async def _exists(self, id: str) -> bool:
         try:
@@ -140,6 +255,37 @@ class Bodies:
             self._spaces[space] = (await self._job.source.space(space)).key
         return self._spaces[space]
 
+    # -- where it comes from -------------------------------------------------------------------------------------
+
+    async def _line(self, content: Content | Comment | Revision) -> str:
+        """The line on the page that tells who made and changed it, if the plan wants one."""
+        if not isinstance(content, Content) or self._job.saved.options.provenance != "line":
+            return ""
+        wiki = content.format == "wiki"
+        told = [
+            f"{word} {await self._written_name(person, wiki)}{_on(when)}"
+            for word, person, when in (
+                ("Made by", content.creator, content.created_at),
+                ("last changed by", content.modifier, content.modified_at),
+            )
+            if person or when
+        ]
+        if not told:
+            return ""
+        text = "; ".join(told) + "."
+        return f"\n\n{text}" if wiki else f"<p><em>{text}</em></p>"
+
+    async def _written_name(self, id: str | None, wiki: bool) -> str:
+        account = await self._job.account(id) if id else None
+        if account and not wiki:
+            return f'<ac:link><ri:user ri:account-id="{escape(account)}" /></ac:link>'
+        name = storage.former_user(storage.FormerUser(await self._job.former_name(id)))
+        return name if wiki else escape(name, quote=False)
+
+
+def _on(when: datetime | None) -> str:
+    return f" on {when:%Y-%m-%d}" if when else ""
+
 
 def _day(text: str | None) -> date | None:
     """The day of "2012/01/30"."""
@@ -147,8 +293,3 @@ def _day(text: str | None) -> date | None:
         return date(*(int(part) for part in text.split("/"))) if text else None
     except (ValueError, TypeError):
         return None
-
-
-def _by_id(reference: storage.Reference) -> bool:
-    """Whether the reference can only be resolved once its target is on the site."""
-    return isinstance(reference, storage.ContentIdRef | storage.UrlRef)

@@ -166,6 +166,17 @@ class Job:
         )
         return None if value is None else str(value)
 
+    async def former_name(self, id: str | None) -> str | None:
+        """The name behind "Former user", where the plan wants it."""
+        if id is None or not self.saved.options.former_names:
+            return None
+        value = await self.pool.fetchval(
+            "SELECT coalesce(display_name, username) FROM people.person WHERE source = $1 AND id = $2",
+            self.source_id,
+            id,
+        )
+        return None if value is None else str(value)
+
     async def group(self, name: str) -> str | None:
         """The group's id on the site, by its name at the source."""
         value = await self.pool.fetchval(
@@ -178,6 +189,16 @@ class Job:
             self.saved.map,
         )
         return None if value is None else str(value)
+
+    async def outcome(self, kind: Kind, id: str) -> asyncpg.Record | None:
+        """What became of an entity of this task that has moved: target, target_version, digest, pending, reason."""
+        return await self.pool.fetchrow(
+            "SELECT target, target_version, digest, pending, reason FROM work.outcome"
+            " WHERE task = $1 AND kind = $2 AND id = $3 AND outcome = 'migrated' ORDER BY position DESC LIMIT 1",
+            self.claim.work.task,
+            kind.value,
+            id,
+        )
 
     # -- the space -----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from services.executor.phases import (
     opening,
     pages,
     people,
+    provenance,
     space,
     verification,
 )
@@ -42,14 +43,20 @@ PHASES: dict[Phase, Callable[[Job], Awaitable[None]]] = {
     Phase.SPACE: space.create,
     Phase.PAGE: pages.pages,
     Phase.BLOGPOST: pages.blogposts,
+    Phase.VERSION: pages.versions,
     Phase.ATTACHMENT: attachments.move,
     Phase.BODY: pages.second_pass,
+    Phase.LINK: pages.links,
+    Phase.OWNER: pages.owners,
     Phase.COMMENT: comments.move,
     Phase.LABEL: details.labels,
+    Phase.PROPERTY: details.properties,
+    Phase.PROVENANCE: provenance.note,
     Phase.ORDER: details.order,
     Phase.RESTRICTION: details.restrictions,
     Phase.VERIFICATION: verification.verify,
     Phase.OPENING: opening.open_space,
+    Phase.WATCH: details.watches,
 }
 
 

@@ -40,6 +40,10 @@ class KeyTaken(SiteError):
     """400/409: a space, maybe a trashed or invisible one, has this key."""
 
 
+class PropertyTaken(SiteError):
+    """400/409: the content has a property of this key."""
+
+
 class NameTaken(SiteError):
     """400/409: a group or attachment of this name exists."""
 
@@ -106,7 +110,7 @@ class SiteSpace:
 
 @dataclass(frozen=True, slots=True)
 class SiteContent:
-    """A page or blog post. ``body`` only where it was asked for. ``author``: account id."""
+    """A page or blog post. ``body`` only where it was asked for. ``author``, ``owner``: account ids."""
 
     id: str
     kind: Literal["page", "blogpost"]
@@ -119,10 +123,13 @@ class SiteContent:
     parent: str | None = None
     position: int | None = None
     body: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SiteComment:
+    """``inline``: it hangs on a piece of the page's text; then ``resolved`` tells whether the matter is closed."""
+
     id: str
     container: str | None
     parent: str | None
@@ -130,6 +137,8 @@ class SiteComment:
     author: str | None
     created_at: datetime | None
     body: str
+    inline: bool = False
+    resolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

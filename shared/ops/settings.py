@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         le=64,
         description="Requests to one site or source at once, at most, of all executors together.",
     )
+    verify_bytes: int = Field(
+        default=1 << 20,
+        ge=0,
+        description="Files up to so many bytes are downloaded from the site by verification and their SHA-256 compared; of"
+        " larger ones the size.",
+    )
     patience: float = Field(
         default=300.0, gt=0, description="How long an entity waits for a source or site that does not answer."
     )

@@ -193,7 +193,8 @@ def test_the_document_has_the_promised_shape_and_the_exit_code_tells_success(tri
     assert document["events"] > 0 and document["seconds"] > 0
     assert [source["source"] for source in document["sources"]] == [str(export) for export in EXPORTS]
     for source in document["sources"]:
-        assert set(source) == {"source", "plan", "status", "kinds", "conserved", "reasons"}
+        told = {"references", "verification", "left_behind"}
+        assert set(source) == {"source", "plan", "status", "kinds", "conserved", "reasons"} | told
         assert re.fullmatch("[0-9a-f]{32}", source["plan"])
         assert {*KINDS, "user", "group", "space"} <= source["kinds"].keys()
         for counts in source["kinds"].values():

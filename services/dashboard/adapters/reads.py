@@ -8,17 +8,21 @@ from datetime import UTC, datetime
 import asyncpg
 
 from services.dashboard.domain import words
+from services.dashboard.domain.redirects import Mapped
 from services.dashboard.domain.shapes import (
     Analysis,
     AnalyzedSpace,
     Counts,
+    LeftBehind,
     Named,
     Numbers,
     PlanDetail,
     PlanSummary,
     ReasonGroup,
     Repair,
+    ReportedDifference,
     ReportedReason,
+    ReportedReference,
     ReportedTask,
     Site,
     Source,
@@ -162,6 +166,17 @@ SELECT s.*, p.key, p.name, (SELECT json_object_agg(g.guardrail, g.count)::text F
 FROM read.analysis_space s JOIN read.analysis a USING (analysis)
 LEFT JOIN people.space p ON p.source = a.source AND p.space = s.space
 """
+_MAPPED = """
+SELECT m.kind, m.id, m.target, coalesce(s.key, t.space) AS key, g.key AS new_key
+FROM work.id_map m JOIN work.task t USING (task) JOIN work.plan p USING (plan)
+LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
+LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
+WHERE t.plan = $1 AND t.space IS NOT NULL ORDER BY s.key, m.kind DESC, length(m.id), m.id
+"""
+_REFERENCES = """
+SELECT t.space, r.kind, r.id, r.names, r.why, r.count FROM read.reference r JOIN read.task t USING (task)
+WHERE t.plan = $1 ORDER BY t.space, r.id, r.kind, r.why, r.names
+"""
 _ANALYSIS = """
 SELECT a.*, (SELECT json_object_agg(guardrail, n)::text FROM (SELECT guardrail, sum(count)::bigint AS n
          FROM read.analysis_guardrail g WHERE g.analysis = a.analysis GROUP BY 1) g) AS guardrails,
@@ -291,6 +306,48 @@ class Reads:
         async with self.pool.acquire() as connection, connection.transaction(readonly=True):
             async for row in connection.cursor(_REPORTED, plan, prefetch=500):
                 yield ReportedReason(**row)
+
+    async def mapped(self, plan: str) -> AsyncIterator[Mapped]:
+        """What the plan moved, old id to new, through a cursor: there may be many."""
+        async with self.pool.acquire() as connection, connection.transaction(readonly=True):
+            async for row in connection.cursor(_MAPPED, plan, prefetch=500):
+                new_key = row["new_key"] or site_key(row["key"])
+                yield Mapped(row["kind"], row["id"], row["target"], row["key"], new_key)
+
+    async def addresses(self, plan: str) -> tuple[str | None, str]:
+        """The source's base URL, where it has one, and the site's."""
+        row = await self.pool.fetchrow(
+            "SELECT s.info->>'base_url' AS base, s.location, i.url FROM read.plan p JOIN people.source s ON s.id = p.source"
+            " JOIN people.site i ON i.id = p.site WHERE p.plan = $1",
+            plan,
+        )
+        if row is None:
+            return None, ""
+        location = row["location"] if "://" in row["location"] else None
+        return row["base"] or location, row["url"]
+
+    async def references(self, plan: str) -> AsyncIterator[ReportedReference]:
+        """Every body's references that were rewritten or not resolved, through a cursor."""
+        async with self.pool.acquire() as connection, connection.transaction(readonly=True):
+            async for row in connection.cursor(_REFERENCES, plan, prefetch=500):
+                yield ReportedReference(**row)
+
+    async def differences(self, plan: str) -> list[ReportedDifference]:
+        """What verification found; at most 500 for each chunk of a space."""
+        rows = await self.pool.fetch(
+            "SELECT t.space, d.kind, d.id, d.what FROM read.difference d JOIN read.task t USING (task) WHERE t.plan = $1"
+            " ORDER BY t.space, d.kind, d.id, d.what",
+            plan,
+        )
+        return [ReportedDifference(**row) for row in rows]
+
+    async def left_behind(self, plan: str) -> list[LeftBehind]:
+        rows = await self.pool.fetch(
+            "SELECT t.space, l.kind, l.count FROM read.left_behind l JOIN read.task t USING (task) WHERE t.plan = $1"
+            " ORDER BY t.space, l.kind",
+            plan,
+        )
+        return [LeftBehind(**row, way_on=words.LEFT_BEHIND.get(row["kind"], "")) for row in rows]
 
     async def failed_tasks(self, plan: str) -> list[ReportedTask]:
         """Tasks that failed as a whole or because of an entity, each with its reason."""

@@ -444,6 +444,36 @@ class ReportedTask(BaseModel):
     reason: str
 
 
+class ReportedReference(BaseModel):
+    """References of one body: ``id`` of its page, blog post or comment, ``names`` what they name, ``why`` what became of
+    them ("rewritten", or why they were not resolved)."""
+
+    space: str | None
+    kind: str
+    id: str
+    names: str
+    why: str
+    count: int
+
+
+class ReportedDifference(BaseModel):
+    """Something that verification found on the site otherwise than it was sent; "stray": removed, it stood for nothing."""
+
+    space: str | None
+    kind: str
+    id: str
+    what: str
+
+
+class LeftBehind(BaseModel):
+    """What a space holds at the source and no plan moves, and what can be done about it."""
+
+    space: str | None
+    kind: str
+    count: int
+    way_on: str
+
+
 class Report(BaseModel):
     """``conserved``: for each task and kind, the inventory's ids are the disjoint union of the outcomes, and the sums
     agree. ``tasks``: those that failed. ``reasons``: every entity that was skipped, failed, or moved with a defect."""
@@ -455,7 +485,10 @@ class Report(BaseModel):
     conserved: bool
     differences: dict[str, dict[str, int]]
     tasks: list[ReportedTask] = Field(default_factory=list)
+    verification: list[ReportedDifference] = Field(default_factory=list)
+    left_behind: list[LeftBehind] = Field(default_factory=list)
     reasons: list[ReportedReason]
+    references: list[ReportedReference] = Field(default_factory=list)
 
 
 class LoggedEvent(BaseModel):

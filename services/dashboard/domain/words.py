@@ -71,6 +71,21 @@ PHASES = {
     "group": "groups",
     "membership": "memberships",
 }
+# What a space holds at the source and no API of the cloud takes, with what can be done about it.
+LEFT_BEHIND = {
+    "template": "Make page templates anew in the space's settings.",
+    "draft": "Ask their authors to publish or discard drafts before the run.",
+    "trash": "What is in the trash stays there; restore it at the source before the run if it is needed.",
+    "like": "Likes stay behind: nobody can like for somebody else.",
+    "favourite": "People star their pages anew.",
+    "personal_label": "People set their own labels anew; nobody can set them for somebody else.",
+    "app_content": "Content of apps moves only by the apps' own means: ask their vendors.",
+    "look": "Set the look of the space anew in its settings.",
+    "calendar": "Make calendars anew, or move them by their own export.",
+    "blueprint": "Blueprints of the cloud take the place of the old ones.",
+    "task_report": "Task reports are made anew by the site.",
+    "version": "Choose how many earlier versions are replayed when the plan is saved.",
+}
 TASK_STATES = {
     "waiting": "Waiting",
     "running": "In progress",

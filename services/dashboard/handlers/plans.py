@@ -5,10 +5,12 @@ from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from services.dashboard.adapters.reads import totals
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import immutable, not_found
+from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
 from services.dashboard.domain.shapes import PlanDetail, PlanIn, PlanSummary, Recorded, Report, RunIn
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import (
@@ -104,19 +106,37 @@ async def report(service: PartsOf, plan: str) -> StreamingResponse:
         conserved=proof.ok and sums_agree and found.conserved is not False,
         differences={side: dict(counts) for side, counts in differences.items() if counts},
         tasks=await service.reads.failed_tasks(plan),
+        verification=await service.reads.differences(plan),
+        left_behind=await service.reads.left_behind(plan),
         reasons=[],
     )
     return StreamingResponse(_document(service, head), media_type="application/json")
 
 
 async def _document(service: Parts, head: Report) -> AsyncIterator[str]:
-    """The document as it is read: the reasons may be many and are never all in memory."""
-    yield head.model_dump_json(exclude={"reasons"})[:-1] + ',"reasons":['
-    comma = ""
-    async for reason in service.reads.reported(head.plan):
-        yield comma + reason.model_dump_json()
-        comma = ","
-    yield "]}"
+    """The document as it is read: reasons and references may be many and are never all in memory."""
+    yield head.model_dump_json(exclude={"reasons", "references"})[:-1]
+    many: dict[str, AsyncIterator[BaseModel]] = {
+        "reasons": service.reads.reported(head.plan),
+        "references": service.reads.references(head.plan),
+    }
+    for name, rows in many.items():
+        yield f',"{name}":['
+        comma = ""
+        async for row in rows:
+            yield comma + row.model_dump_json()
+            comma = ","
+        yield "]"
+    yield "}"
+
+
+@router.get("/plans/{plan}/idmap", summary="Old ids to new ones", dependencies=[Depends(shown)])
+async def id_map(service: PartsOf, plan: str, format: Format = "json") -> StreamingResponse:
+    """What the plan moved: old id and address to new id and address, as CSV or JSON, or as redirect rules for a web server."""
+    await _exists(service, plan)
+    old, site = await service.reads.addresses(plan)
+    pieces = written(format, service.reads.mapped(plan), old=old, site=site)
+    return StreamingResponse(pieces, media_type=MEDIA_TYPES[format])
 
 
 async def _exists(service: Parts, plan: str) -> None:

@@ -1,12 +1,12 @@
-"""Attachments: streamed from source to site, their SHA-256 taken on the way."""
+"""Attachments: streamed from source to site, their SHA-256 taken on the way; all versions, oldest first, if the plan says so."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import PurePosixPath
 
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
-from shared.confluence.model import Attachment
+from shared.confluence.model import Attachment, FileVersion
 from shared.confluence.site import NameTaken, SiteAttachment
 from shared.confluence.source import FileMissing
 from shared.events.catalog.work import Entity, Kind
@@ -55,32 +55,68 @@ async def move(job: Job) -> None:
 
 
 async def _copy(job: Job, row: Row, kind: Kind, target: str, attachment: Attachment, look: bool) -> Entity:
+    earlier = []
+    if job.saved.options.attachment_versions and attachment.version > 1:
+        earlier = [v for v in await job.source.file_versions(row.id) if v.number < attachment.version]
+    lacking = job.saved.options.attachment_versions and len(earlier) < attachment.version - 1
+    defect = Reason.VERSIONS_INCOMPLETE if lacking else None
     for n in range(1, 50):
         name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
         if look and (found := await _adoptable(job, kind, target, name)):
             job.taken.add(found.id)
-            return row.migrated(
-                found.id,
-                Reason.TITLE_CLASH if n > 1 else None,
-                target_version=found.version,
-                digest=await _digest(job, row.id),
-                adopted=True,
-            )
-        async with job.source.open_attachment(row.id) as chunks:
+            made, digest = await _go_on(job, row, target, attachment, earlier, found, None)
+            why = Reason.TITLE_CLASH if n > 1 else defect
+            digest = digest or await _digest(job, row.id)
+            return row.migrated(found.id, why, target_version=made.version, digest=digest, adopted=True)
+        first = earlier[0] if earlier else None
+        async with job.source.open_attachment(row.id, first.number if first else None) as chunks:
             hashing = _Hashing(chunks)
             try:
                 made = await job.site.create_attachment(
-                    target, name, attachment.media_type, aiter(hashing), None, comment=attachment.comment
+                    target,
+                    name,
+                    attachment.media_type,
+                    aiter(hashing),
+                    None,
+                    comment=first.comment if first else attachment.comment,
                 )
             except NameTaken:
                 continue
+        made, digest = await _go_on(job, row, target, attachment, earlier, made, hashing.digest)
         return row.migrated(
             made.id,
-            Reason.TITLE_CLASH if n > 1 else None,
+            Reason.TITLE_CLASH if n > 1 else defect,
             target_version=made.version,
-            digest=hashing.digest,
+            digest=digest,
         )
     return row.failed(Reason.TITLE_CLASH)
+
+
+async def _go_on(
+    job: Job,
+    row: Row,
+    target: str,
+    attachment: Attachment,
+    earlier: Sequence[FileVersion],
+    there: SiteAttachment,
+    digest: str | None,
+) -> tuple[SiteAttachment, str | None]:
+    """Adds the versions behind the one that is there, oldest first. How many there are tells how far an attempt came."""
+    rest: list[tuple[int | None, str | None]] = [*((v.number, v.comment) for v in earlier), (None, attachment.comment)]
+    for number, comment in rest[there.version :]:
+        async with job.source.open_attachment(row.id, number) as chunks:
+            hashing = _Hashing(chunks)
+            there = await job.site.add_attachment_version(
+                target,
+                there.id,
+                there.filename,
+                attachment.media_type,
+                aiter(hashing),
+                size=None,
+                comment=comment,
+            )
+            digest = hashing.digest
+    return there, digest
 
 
 def _renamed(filename: str, n: int) -> str:

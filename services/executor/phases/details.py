@@ -5,7 +5,7 @@ from typing import Literal
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence.model import Restriction
-from shared.confluence.site import SiteError
+from shared.confluence.site import NotOnSite, SiteError, SiteForbids, SiteRefused, TooLarge
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import GENERIC_GROUPS, Reason
 
@@ -15,9 +15,76 @@ async def labels(job: Job) -> None:
         target = await job.target(Kind(row.parent or "page"), row.id)
         if target is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        content = await job.source.content(row.id)
-        await job.site.add_labels(target, content.labels)
+        if row.parent == Kind.SPACE:
+            await job.site.add_space_labels((await job.space()).key, (await job.source.space(row.id)).labels)
+        else:
+            await job.site.add_labels(target, (await job.source.content(row.id)).labels)
         return row.migrated()
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+# Keys under which Confluence itself keeps what belongs to its editor: on the site they are the site's own.
+SITES_OWN = frozenset(
+    {
+        "editor",
+        "content-appearance-draft",
+        "content-appearance-published",
+        "fabric-published-content-eligibility",
+        "page-title-property-draft",
+        "page-title-property-published",
+        "sync-rev",
+        "sync-rev-source",
+        "ncs-step-version",
+        "ncs-step-version-source",
+        "collabService",
+    }
+)
+
+
+async def properties(job: Job) -> None:
+    """Content properties, with the source's keys and values. One that the site refuses is left out, and listed."""
+
+    async def handle(row: Row, look: bool) -> Entity:
+        kind = Kind(row.parent or "page")
+        target = await job.target(kind, row.id)
+        if target is None:
+            return row.skipped(Reason.PARENT_NOT_MOVED)
+        refused = False
+        for key, value in await job.source.properties(row.id):
+            if key in SITES_OWN:
+                continue
+            try:
+                await job.site.set_property("page" if kind is Kind.PAGE else "blogpost", target, key, value)
+            except (SiteRefused, TooLarge):
+                refused = True
+        return row.migrated(reason=Reason.SITE_REFUSED if refused else None)
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def watches(job: Job) -> None:
+    """Who watched goes on watching. Someone without an account, or whom the site does not let watch, is left out."""
+
+    async def handle(row: Row, look: bool) -> Entity:
+        target = await job.target(Kind(row.parent or "page"), row.id)
+        if target is None:
+            return row.skipped(Reason.PARENT_NOT_MOVED)
+        space = row.parent == Kind.SPACE
+        missing = False
+        for person in await job.source.watchers("space" if space else "content", row.id):
+            account = await job.account(person)
+            if account is None:
+                missing = True
+                continue
+            try:
+                if space:
+                    await job.site.watch_space((await job.space()).key, account)
+                else:
+                    await job.site.watch_content(target, account)
+            except (SiteRefused, SiteForbids, NotOnSite):
+                missing = True  # who may not see it cannot watch it
+        return row.migrated(reason=Reason.PRINCIPAL_NOT_ON_SITE if missing else None)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
 
@@ -82,11 +149,13 @@ async def restrictions(job: Job) -> None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
         content = await job.source.content(row.id)
         wanted: dict[Literal["read", "update"], tuple[list[str], list[str]]] = {}
-        missing = False
+        missing, held = False, set[str]()
         for restriction in content.restrictions:
             accounts, groups = wanted.setdefault(restriction.operation, ([job.me.account_id], []))
             account, group = await _holder(job, restriction)
             missing |= account is None and group is None
+            if account or group:
+                held.add(restriction.operation)
             if account and account not in accounts:
                 accounts.append(account)
             if group and group not in groups:
@@ -96,7 +165,9 @@ async def restrictions(job: Job) -> None:
         except SiteError:
             await job.site.set_restrictions(target, {"read": ([job.me.account_id], [])})
             return row.failed(Reason.KEPT_PRIVATE)
-        return row.migrated(reason=Reason.PRINCIPAL_NOT_ON_SITE if missing else None)
+        closed = "read" in wanted and "read" not in held
+        reason = Reason.PRINCIPAL_NOT_ON_SITE if missing else None
+        return row.migrated(reason=Reason.KEPT_CLOSED if closed else reason)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
 

@@ -7,6 +7,7 @@ epoch wrote half is never looked at.
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,7 @@ from services.executor.job import Job
 from services.executor.phases.trees import Trees
 from shared.confluence.model import Item
 from shared.confluence.persons import person_key
-from shared.events.catalog.chunk import InventoryResult
+from shared.events.catalog.chunk import InventoryResult, LeftCount
 from shared.events.catalog.work import Kind, KindCount
 from shared.events.types import derived_id, new_id
 
@@ -140,16 +141,29 @@ async def _space(job: Job, writer: _Writer) -> None:
     assert job.space_id is not None
     scope = job.scope
     await writer.add(Kind.SPACE, job.space_id)
+    space = await job.source.space(job.space_id)
+    if scope.what == "all":
+        if space.labels:
+            await writer.add(Kind.LABEL, job.space_id, parent=Kind.SPACE.value)
+        if await job.source.watchers("space", job.space_id):
+            await writer.add(Kind.WATCH, job.space_id, parent=Kind.SPACE.value)
     trees = await _trees(job)
+    homeless = space.homepage_id is None and scope.what == "all"
     async for item in job.source.items(job.space_id):
-        if (taken := trees.taken(item) if trees else item) is not None:
-            await _item(writer, taken, scope.what)
+        taken = trees.taken(item) if trees else item
+        if taken is None:
+            continue
+        # On the site every space has a homepage: the first page at the top becomes it, and none stands there empty.
+        first = homeless and taken.kind == "page" and taken.parent is None
+        homeless = homeless and not first
+        await _item(job, writer, replace(taken, homepage=True) if first else taken)
     if trees is not None:
         for item in trees.held_back():
-            await _item(writer, item, scope.what)
+            await _item(job, writer, item)
     if scope.what == "all":
         await writer.flush()
         await _orders(job, writer)
+        await _links(job, writer)
     if scope.what != "attachments":
         async for permission in job.source.permissions(job.space_id):
             await writer.add(Kind.PERMISSION, permission.id, depth=int(permission.operation != VIEWING))
@@ -172,8 +186,8 @@ _LISTED: dict[str, frozenset[str]] = {
 }
 
 
-async def _item(writer: _Writer, item: Item, what: str = "all") -> None:
-    kind = Kind(item.kind)
+async def _item(job: Job, writer: _Writer, item: Item) -> None:
+    kind, what, options = Kind(item.kind), job.scope.what, job.saved.options
     if item.kind in _LISTED[what]:
         await writer.add(
             kind,
@@ -188,13 +202,21 @@ async def _item(writer: _Writer, item: Item, what: str = "all") -> None:
             dangling=item.dangling,
             homepage=item.homepage,
         )
-    if kind in (Kind.PAGE, Kind.BLOGPOST):
-        if what == "all":
-            await writer.add(Kind.BODY, item.id, version=item.version, parent=kind.value)
-            if item.labels:
-                await writer.add(Kind.LABEL, item.id, parent=kind.value)
-        if item.restrictions and what != "attachments":
-            await writer.add(Kind.RESTRICTION, item.id, parent=kind.value)
+    page = kind in (Kind.PAGE, Kind.BLOGPOST)
+    besides: dict[Kind, object] = {Kind.RESTRICTION: page and item.restrictions and what != "attachments"}
+    if what == "all":
+        besides |= {
+            Kind.PROVENANCE: options.provenance != "none",
+            Kind.BODY: page,
+            Kind.VERSION: page and options.versions and item.history,
+            Kind.OWNER: kind is Kind.PAGE,
+            Kind.LABEL: page and item.labels,
+            Kind.PROPERTY: page and item.properties,
+            Kind.WATCH: page and item.watchers,
+        }
+    for each, there in besides.items():
+        if there:
+            await writer.add(each, item.id, version=item.version if each is Kind.BODY else 0, parent=kind.value)
 
 
 async def _orders(job: Job, writer: _Writer) -> None:
@@ -208,6 +230,22 @@ async def _orders(job: Job, writer: _Writer) -> None:
     )
     for row in parents:
         await writer.add(Kind.ORDER, row["parent"] or job.space_id or "", parent=row["parent"])
+
+
+async def _links(job: Job, writer: _Writer) -> None:
+    """Bodies that earlier plans moved and that link to what is in this space."""
+    rows = await job.pool.fetch(
+        "SELECT DISTINCT o.kind, o.id FROM work.open_link o JOIN work.inventory i ON i.task = $1 AND i.epoch = $2"
+        " AND i.kind IN ('page', 'blogpost', 'attachment') AND i.id = o.target WHERE o.site = $3 AND o.source = $4"
+        " AND NOT EXISTS (SELECT FROM work.inventory own WHERE own.task = $1 AND own.epoch = $2 AND own.id = o.id"
+        " AND own.kind IN ('body', 'comment')) ORDER BY o.id",
+        job.claim.work.task,
+        job.claim.epoch,
+        job.site_id,
+        job.source_id,
+    )
+    for row in rows:
+        await writer.add(Kind.LINK, row["id"], parent=row["kind"])
 
 
 async def _result(job: Job) -> InventoryResult:
@@ -229,6 +267,9 @@ async def _result(job: Job) -> InventoryResult:
         if not rows:
             break
         after = rows[-1]["ordinal"]
+    left = await job.source.left_behind(job.space_id) if job.space_id is not None else {}
     return InventoryResult(
-        counts=tuple(KindCount(kind=k, count=n) for k, n in sorted(counts.items())), digest=digest.hexdigest()
+        counts=tuple(KindCount(kind=k, count=n) for k, n in sorted(counts.items())),
+        digest=digest.hexdigest(),
+        left=tuple(LeftCount.model_validate({"kind": k, "count": n}) for k, n in sorted(left.items())) or None,
     )

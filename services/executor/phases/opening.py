@@ -1,9 +1,12 @@
 """The last phase: the space gets its permissions and its own description. Until here only the migrator sees it."""
 
+from typing import Literal
+
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
-from services.executor.phases.inventory import VIEWING
 from services.executor.phases.people import access_group
+from shared.confluence import roles
+from shared.confluence.cloud import RoleAssignment, SiteRole
 from shared.confluence.model import Permission
 from shared.events.catalog.work import Entity
 from shared.events.reasons import GENERIC_GROUPS, Reason
@@ -36,34 +39,38 @@ async def open_space(job: Job) -> None:
     )
     rows = await job.rows()
     wanted: dict[str, Permission] = {}
-    viewers: set[tuple[str, str | None]] = set()
+    held: dict[tuple[str, str | None], set[tuple[str, str]]] = {}
     if rows:
         ids = {row.id for row in rows}
         async for permission in job.source.permissions(job.space_id):
-            if permission.operation == VIEWING:
-                viewers.add((permission.subject_kind, permission.subject))
+            if permission.operation in OPERATIONS:
+                subject = (permission.subject_kind, permission.subject)
+                held.setdefault(subject, set()).add(OPERATIONS[permission.operation])
             if permission.id in ids:
                 wanted[permission.id] = permission
+    known = [role async for role in job.site.space_roles((await job.space()).id)] if rows and mode == "roles" else []
     access: list[str] = []
     key = await job.key_on_site(await job.source_key())
 
     async def handle(row: Row, look: bool) -> Entity:
         if closed:
             return row.skipped(Reason.KEPT_PRIVATE)
-        if mode == "roles":
-            return row.skipped(Reason.ROLES_SITE)
         permission = wanted.get(row.id)
         if permission is None:
             return row.skipped(Reason.GONE_AT_SOURCE)
         operation = OPERATIONS.get(permission.operation)
         if operation is None:
             return row.skipped(Reason.NO_CLOUD_COUNTERPART)
-        subject = await _subject(job, permission, access)
+        everybody = mode == "roles" and permission.subject_kind in _CLASSES
+        subject = ("", "") if everybody else await _subject(job, permission, access)
         if isinstance(subject, Reason):
             return row.skipped(subject)
-        if (permission.subject_kind, permission.subject) not in viewers:
+        holds = frozenset(held[permission.subject_kind, permission.subject])
+        if roles.VIEW not in holds:
             return row.skipped(Reason.VIEWING_NOT_GRANTED)
         kind, identifier = subject
+        if mode == "roles":
+            return await _by_role(job, row, known, holds, operation, subject, permission.subject_kind)
         await job.site.add_space_permission(key, "user" if kind == "user" else "group", identifier, *operation)
         return row.migrated()
 
@@ -74,6 +81,32 @@ async def open_space(job: Job) -> None:
         if ours and space.description != source.description and not closed:
             await job.site.update_space(key, source.name[:200] or key, source.description)
     await job.claim.end(done)
+
+
+# How a role's holder is named where it is nobody in particular.
+_CLASSES = {"anonymous": "anonymous-users", "logged_in": "all-licensed-users"}
+
+
+async def _by_role(
+    job: Job,
+    row: Row,
+    known: list[SiteRole],
+    holds: frozenset[tuple[str, str]],
+    operation: tuple[str, str],
+    subject: tuple[str, str],
+    subject_kind: str,
+) -> Entity:
+    """The one role of a subject is given with its right to view; of its other rights it is told whether the role has them."""
+    role = roles.role_for(known, holds)
+    if role is None or operation not in roles.operations(role):
+        return row.skipped(Reason.NOT_IN_A_ROLE)
+    if operation == roles.VIEW:
+        kind: Literal["USER", "GROUP"] = "USER" if subject[0] == "user" else "GROUP"
+        given = RoleAssignment(kind, subject[1], role.id)
+        if subject_kind in _CLASSES:
+            given = RoleAssignment("ACCESS_CLASS", _CLASSES[subject_kind], role.id)
+        await job.site.assign_roles((await job.space()).id, [given])
+    return row.migrated()
 
 
 async def _is_first(job: Job) -> bool:

@@ -1,13 +1,17 @@
-"""Pages, by depth, and blog posts; then the second pass over their bodies, when every page that links may name is there."""
+"""Pages, by depth, and blog posts; then what is written over them: earlier versions, the second pass over their bodies, when
+every page that links may name is there, owners, and the links of pages that earlier plans moved."""
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 
-from services.executor.bodies import Bodies
+from services.executor.bodies import Bodies, Body
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
+from shared.confluence import storage
+from shared.confluence.cloud.content import Representation
 from shared.confluence.model import Content
-from shared.confluence.site import SiteContent, TitleTaken, VersionConflict
+from shared.confluence.site import NotOnSite, SiteContent, TitleTaken, VersionConflict
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
@@ -33,11 +37,11 @@ async def pages(job: Job) -> None:
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
-        text, pending = await _body(job, bodies, content)
+        rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.PAGE)) is not None:
-            return await _filled(job, row, there, content, text, pending)
+            return await _filled(job, row, there, content, rewritten)
         if row.homepage:
-            return await _homepage(job, row, content, text, pending)
+            return await _homepage(job, row, content, rewritten)
         parent, defect = None, None
         if row.parent is not None:
             parent = await job.target(Kind.PAGE, row.parent)
@@ -49,30 +53,35 @@ async def pages(job: Job) -> None:
                 if not await adoptable(job, found, content):
                     continue
                 job.taken.add(found.id)
-                return moved(row, found, text, pending, clash or defect, adopted=True)
+                return moved(row, found, rewritten, clash or defect, adopted=True)
             try:
                 made = await job.site.create_page(
                     space.id,
                     title,
-                    text,
+                    rewritten.text,
                     parent_id=parent,
                     root_level=parent is None,
                     representation=content.format,
                 )
             except TitleTaken:
                 continue
-            return moved(row, made, text, pending, clash or defect)
+            return moved(row, made, rewritten, clash or defect)
         return row.failed(Reason.TITLE_CLASH)
 
-    await job.claim.end(await work_through(job, await job.rows(), handle))
+    # The homepage first: until it has its own title, the site's name for it may be in another page's way.
+    rows = sorted(await job.rows(), key=lambda row: not row.homepage)
+    await job.claim.end(await work_through(job, rows, handle))
 
 
-async def _body(job: Job, bodies: Bodies, content: Content) -> tuple[str, bool]:
-    """The body for the site, and whether a reference in it waits for the second pass."""
+async def first_body(job: Job, bodies: Bodies, content: Content) -> Body:
+    """The body to make the content with: where earlier versions are replayed, that of the first of them."""
     if job.scope.what == "attachments":
-        return PLACEHOLDER, False
-    rewritten = await bodies.rewrite(content)
-    return rewritten.text, rewritten.pending
+        return Body(PLACEHOLDER)
+    if job.saved.options.versions and content.version > 1:
+        async for revision in job.source.versions(content.id, job.saved.options.versions):
+            first = await bodies.rewrite(revision)
+            return Body(first.text, pending=True)
+    return await bodies.rewrite(content)
 
 
 async def _there(job: Job, row: Row, kind: Kind) -> str | None:
@@ -80,25 +89,27 @@ async def _there(job: Job, row: Row, kind: Kind) -> str | None:
     return await job.target(kind, row.id) if await job.into_earlier() else None
 
 
-async def _filled(job: Job, row: Row, target: str, content: Content, body: str, pending: bool) -> Entity:
+async def _filled(job: Job, row: Row, target: str, content: Content, body: Body) -> Entity:
     """What was made to hold attachments gets its title and body; where only attachments move, it stays as it is."""
     kind = content.kind
     seen = await job.site.content(kind, target)
     if job.scope.what == "attachments":
-        return moved(row, seen, body, False, None, adopted=True)
+        return row.migrated(seen.id, target_version=seen.version, adopted=True)
     if seen.last_editor not in (None, job.me.account_id):
         return row.failed(Reason.CHANGED_ON_SITE)
     update = job.site.update_page if kind == "page" else job.site.update_blogpost
     for title, clash in titles(content.title):
         try:
-            made = await update(seen.id, title=title, body=body, version=seen.version, representation=content.format)
+            made = await update(
+                seen.id, title=title, body=body.text, version=seen.version, representation=content.format
+            )
         except TitleTaken:
             continue
-        return moved(row, made, body, pending, clash)
+        return moved(row, made, body, clash)
     return row.failed(Reason.TITLE_CLASH)
 
 
-async def _homepage(job: Job, row: Row, content: Content, body: str, pending: bool) -> Entity:
+async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> Entity:
     """The space came with a homepage: it takes the title and body of the source's."""
     space = await job.space()
     if space.homepage_id is None:
@@ -109,11 +120,11 @@ async def _homepage(job: Job, row: Row, content: Content, body: str, pending: bo
     for title, clash in titles(content.title):
         try:
             made = await job.site.update_page(
-                seen.id, title=title, body=body, version=seen.version, representation=content.format
+                seen.id, title=title, body=rewritten.text, version=seen.version, representation=content.format
             )
         except TitleTaken:
             continue
-        return moved(row, made, body, pending, clash)
+        return moved(row, made, rewritten, clash)
     return row.failed(Reason.TITLE_CLASH)
 
 
@@ -122,9 +133,9 @@ async def blogposts(job: Job) -> None:
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
-        text, pending = await _body(job, bodies, content)
+        rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.BLOGPOST)) is not None:
-            return await _filled(job, row, there, content, text, pending)
+            return await _filled(job, row, there, content, rewritten)
         space = await job.space()
         for title, clash in titles(content.title):
             if look:
@@ -135,14 +146,14 @@ async def blogposts(job: Job) -> None:
                 ]
                 if found:
                     job.taken.add(found[0].id)
-                    return moved(row, found[0], text, pending, clash, adopted=True)
+                    return moved(row, found[0], rewritten, clash, adopted=True)
             try:
                 made = await job.site.create_blogpost(
-                    space.id, title, text, created_at=content.created_at, representation=content.format
+                    space.id, title, rewritten.text, created_at=content.created_at, representation=content.format
                 )
             except TitleTaken:
                 continue
-            return moved(row, made, text, pending, clash)
+            return moved(row, made, rewritten, clash)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
@@ -168,70 +179,224 @@ async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:
     return True
 
 
-def moved(
-    row: Row, content: SiteContent, body: str, pending: bool, reason: Reason | None, adopted: bool = False
-) -> Entity:
+def moved(row: Row, content: SiteContent, body: Body, reason: Reason | None, adopted: bool = False) -> Entity:
     """``adopted``: made by an earlier attempt, with the body of that moment, which may know fewer targets than this one:
-    what is on the site is not what was rewritten just now, so the second pass has to write it."""
+    what is on the site is not what was rewritten just now, so the second pass has to write it. What a body says is told
+    once, when it is written for good."""
+    pending = body.pending or adopted
     return row.migrated(
         content.id,
         reason,
         target_version=content.version,
-        digest=None if adopted else digest(body),
-        pending=pending or adopted or None,
+        digest=None if adopted else digest(body.text),
+        pending=pending or None,
         adopted=adopted or None,
+        **({} if pending else body.told),
     )
 
 
 async def second_pass(job: Job) -> None:
     """Bodies whose references could not be resolved at first, or name a page that was renamed."""
-    bodies = await Bodies.of(job, final=True)
+    bodies = await Bodies.of(job)
     renamed = await job.pool.fetchval(
         "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task"
-        " WHERE t.plan = $1 AND o.reason = 'title_clash' LIMIT 1",
+        " WHERE t.plan = $1 AND o.kind IN ('page', 'blogpost') AND o.reason = 'title_clash' LIMIT 1",
         job.saved.plan,
     )
 
     async def handle(row: Row, look: bool) -> Entity:
         kind = Kind(row.parent or "page")
-        first = await job.pool.fetchrow(
-            "SELECT target, target_version, digest, pending FROM work.outcome"
-            " WHERE task = $1 AND kind = $2 AND id = $3 AND outcome = 'migrated'",
-            job.claim.work.task,
-            kind.value,
-            row.id,
-        )
+        first = await job.outcome(kind, row.id)
         if first is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
         if not first["pending"] and not renamed:
             return row.migrated()
         content = await job.source.content(row.id)
         rewritten = await bodies.rewrite(content)
+        told = rewritten.told if first["pending"] else {}
         if digest(rewritten.text) == first["digest"]:
-            return row.migrated()
-        return await _update(job, row, kind, first["target"], first["target_version"], content, rewritten.text)
+            return row.migrated(**told)
+        written = await write_body(
+            job,
+            row,
+            kind,
+            first["target"],
+            first["target_version"],
+            rewritten.text,
+            content.format,
+            await _last(job, content),
+        )
+        if isinstance(written, Reason):
+            return row.failed(written)
+        return row.migrated(digest=digest(rewritten.text), target_version=written.version, **told)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
 
 
-async def _update(job: Job, row: Row, kind: Kind, target: str, version: int, content: Content, body: str) -> Entity:
+async def _last(job: Job, content: Content) -> str | None:
+    """What the last version says about itself, where versions are replayed."""
+    if not job.saved.options.versions or content.version == 1:
+        return None
+    return await message(job, content.version, content.modifier, content.modified_at)
+
+
+async def message(job: Job, number: int, editor: str | None, when: datetime | None) -> str | None:
+    """What a replayed version says: who wrote it when, as the plan's choice of provenance allows."""
+    if job.saved.options.provenance == "none":
+        return None
+    name = None
+    if editor is not None:
+        name = await job.pool.fetchval(
+            "SELECT coalesce(p.display_name, p.username) FROM people.person p WHERE p.source = $1 AND p.id = $2"
+            " AND EXISTS (SELECT FROM people.account a WHERE a.person = p.key AND a.site = $3)",
+            job.source_id,
+            editor,
+            job.site_id,
+        )
+    name = name or storage.former_user(storage.FormerUser(await job.former_name(editor)))
+    return f"v{number} by {name}" + (f" at {when:%Y-%m-%d %H:%M}" if when else "")
+
+
+async def versions(job: Job) -> None:
+    """Replays earlier versions behind the first of them, with which the content was made. The last one is the second
+    pass's. How many there are on the site tells how far an earlier attempt came."""
+    bodies = await Bodies.of(job)
+
+    async def handle(row: Row, look: bool) -> Entity:
+        kind = Kind(row.parent or "page")
+        first = await job.outcome(kind, row.id)
+        if first is None:
+            return row.skipped(Reason.PARENT_NOT_MOVED)
+        content = await job.source.content(row.id)
+        seen = await read(job, kind, first["target"])
+        number, told = first["target_version"], 0
+        async for revision in job.source.versions(row.id, job.saved.options.versions):
+            told += 1
+            if told == 1:
+                continue
+            number += 1
+            if number <= seen.version:
+                continue
+            said = await message(job, revision.number, revision.editor, revision.edited_at)
+            text = (await bodies.rewrite(revision)).text
+            written = await write_body(job, row, kind, seen.id, seen.version, text, revision.format, said)
+            if isinstance(written, Reason):
+                return row.failed(written)
+            seen = written
+        complete = told == min(job.saved.options.versions, content.version - 1)
+        return row.migrated(reason=None if complete else Reason.VERSIONS_INCOMPLETE, target_version=seen.version)
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def owners(job: Job) -> None:
+    """Hands pages to whoever made them. It is the last write of a body, and writes the one that is there."""
+
+    async def handle(row: Row, look: bool) -> Entity:
+        target = await job.target(Kind.PAGE, row.id)
+        if target is None:
+            return row.skipped(Reason.PARENT_NOT_MOVED)
+        creator = (await job.source.content(row.id)).creator
+        account = await job.account(creator) if creator else None
+        if account is None:
+            return row.migrated(reason=Reason.PRINCIPAL_NOT_ON_SITE)
+        for _ in range(3):
+            seen = await job.site.content("page", target, body=True)
+            if seen.owner == account:
+                return row.migrated()
+            if seen.last_editor != job.me.account_id:
+                return row.skipped(Reason.CHANGED_ON_SITE)
+            try:
+                await job.site.update_page(
+                    target, title=seen.title, body=seen.body or "", version=seen.version, owner_id=account
+                )
+            except VersionConflict:
+                continue
+            return row.migrated()
+        return row.skipped(Reason.CHANGED_ON_SITE)
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def links(job: Job) -> None:
+    """Mends the links of bodies that earlier plans moved and that name what this space brings.
+
+    The body is the one on the site, whoever wrote it last: only the links are changed in it.
+    """
+    bodies = await Bodies.of(job)
+
+    async def handle(row: Row, look: bool) -> Entity:
+        waited = [
+            r["target"]
+            for r in await job.pool.fetch(
+                "SELECT target FROM work.open_link WHERE site = $1 AND source = $2 AND id = $3",
+                job.site_id,
+                job.source_id,
+                row.id,
+            )
+        ]
+        for _ in range(3):
+            try:
+                done = await _follow(job, row, bodies, waited)
+            except VersionConflict:
+                continue
+            except NotOnSite:
+                return row.skipped(Reason.GONE_ON_SITE)
+            return row.migrated(**done.told)
+        return row.skipped(Reason.CHANGED_ON_SITE)
+
+    await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _follow(job: Job, row: Row, bodies: Bodies, waited: list[str]) -> Body:
+    found = await job.content_target(row.id)
+    if found is not None and found[0] is not Kind.ATTACHMENT:
+        seen = await read(job, found[0], found[1], body=True)
+        done = await bodies.follow(seen.body or "", waited)
+        if done.rewritten:
+            await _put(job, found[0], seen, done.text, "storage", None)
+        return done
+    target = await job.target(Kind.COMMENT, row.id)
+    if target is None:
+        raise NotOnSite("the body is not on the site", 404)
+    try:
+        comment = await job.site.comment(target, inline=False)
+    except NotOnSite:
+        comment = await job.site.comment(target, inline=True)
+    done = await bodies.follow(comment.body, waited)
+    if done.rewritten:
+        await job.site.update_comment(target, inline=comment.inline, body=done.text, version=comment.version)
+    return done
+
+
+async def read(job: Job, kind: Kind, target: str, body: bool = False) -> SiteContent:
+    return await job.site.content("blogpost" if kind is Kind.BLOGPOST else "page", target, body)
+
+
+async def write_body(
+    job: Job,
+    row: Row,
+    kind: Kind,
+    target: str,
+    version: int,
+    body: str,
+    format: Representation,
+    said: str | None,
+) -> SiteContent | Reason:
     """Writes the body over the version that was last seen; goes on after a conflict only if that version is ours."""
-    place = "page" if kind is Kind.PAGE else "blogpost"
-    seen = await job.site.content("page" if place == "page" else "blogpost", target)
     for _ in range(3):
+        seen = await read(job, kind, target)
         if seen.version != version and seen.last_editor != job.me.account_id:
-            return row.failed(Reason.CHANGED_ON_SITE)
+            return Reason.CHANGED_ON_SITE
         try:
-            if place == "page":
-                made = await job.site.update_page(
-                    target, title=seen.title, body=body, version=seen.version, representation=content.format
-                )
-            else:
-                made = await job.site.update_blogpost(
-                    target, title=seen.title, body=body, version=seen.version, representation=content.format
-                )
+            return await _put(job, kind, seen, body, format, said)
         except VersionConflict:
-            seen = await job.site.content("page" if place == "page" else "blogpost", target)
             continue
-        return row.migrated(digest=digest(body), target_version=made.version)
-    return row.failed(Reason.CHANGED_ON_SITE)
+    return Reason.CHANGED_ON_SITE
+
+
+async def _put(
+    job: Job, kind: Kind, seen: SiteContent, body: str, format: Representation, said: str | None
+) -> SiteContent:
+    write = job.site.update_blogpost if kind is Kind.BLOGPOST else job.site.update_page
+    return await write(seen.id, title=seen.title, body=body, version=seen.version, message=said, representation=format)

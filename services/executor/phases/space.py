@@ -34,6 +34,8 @@ async def create(job: Job) -> None:
                 if found is None or not ours(found, job.marker):
                     return conflict(row)
                 adopted = True
+        if space.homepage_id is None:
+            await _free_title(job, found, space.name[:200] or key)
         reason = Reason.NO_CLOUD_COUNTERPART if space.status == "archived" else None
         return row.migrated(found.id, reason, adopted=adopted or None)
 
@@ -42,6 +44,22 @@ async def create(job: Job) -> None:
     if fatal is not None and fatal not in FATAL:
         fatal = Reason.SPACE_NOT_CREATED
     await job.claim.end(done, fatal=fatal)
+
+
+async def _free_title(job: Job, space: SiteSpace, name: str) -> None:
+    """The site makes a homepage called like the space. Where the source has none, its first page at the top takes that
+    place; until it comes, its title must not be in the way of a page that is called so."""
+    assert job.marker is not None
+    has_pages = await job.pool.fetchval(
+        "SELECT true FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'page' LIMIT 1",
+        job.claim.work.task,
+        job.epoch,
+    )
+    if has_pages and space.homepage_id is not None:
+        seen = await job.site.content("page", space.homepage_id, body=True)
+        if seen.title == name and seen.last_editor == job.me.account_id:
+            title = f"{name} {job.marker[:8]}"
+            await job.site.update_page(seen.id, title=title, body=seen.body or "", version=seen.version)
 
 
 def ours(space: SiteSpace, marker: str) -> bool:

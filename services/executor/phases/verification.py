@@ -1,43 +1,76 @@
-"""Verification: what the space holds on the site, read back by id and by list, against what was recorded.
+"""Verification: what the space holds on the site, read back by id and by the lists of a page, against what was recorded.
 
-It also finds strays: content that the migrator's account made in the space and that stands for nothing, left behind by a
+Titles, the tree, the text of bodies and comments, sizes and digests of files, labels, restrictions. A body whose digest is that
+of what was sent is right; of another one, which the site may have written in its own way, the text is compared. It also finds strays: content that the migrator's account made in the space and that stands for nothing, left behind by a
 worker that lost its lease with a request under way. They are removed, and named in the chunk's end.
 """
 
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
 import structlog
 
+from services.executor.bodies import Bodies
 from services.executor.job import Draining, Job, Row
-from shared.confluence.site import NotOnSite, SiteAttachment, SiteComment
+from services.executor.phases.comments import quoted
+from services.executor.phases.pages import digest
+from shared.confluence import storage
+from shared.confluence.site import NotOnSite, SiteAttachment, SiteComment, SiteContent
 from shared.events.catalog.chunk import Difference
-from shared.events.catalog.work import Kind
+from shared.events.catalog.work import Kind, Outcome
 from shared.events.reasons import Reason
 
 log = structlog.get_logger(__name__)
 
 
+What = Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable"]
+
+
+@dataclass(slots=True)
+class Findings:
+    """``strays``: ids on the site that were removed. ``differences``: by the source's ids."""
+
+    strays: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+    def differs(self, kind: Kind, id: str, what: What) -> None:
+        self.differences.append(Difference(kind=kind, id=id, what=what))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was recorded of something that moved: the source's id, bytes, digest and reason of its outcome, its parent."""
+
+    id: str
+    size: int | None
+    digest: str | None
+    reason: str | None
+
+
 async def verify(job: Job) -> None:
     """Goes over the chunk's pages and blog posts; the first chunk also looks for stray ones in the whole space."""
-    strays: list[str] = []
-    differences: list[Difference] = []
     rows = await job.rows(Kind.BODY)
     if job.claim.purpose == "settle":
         await job.claim.end(())
         return
+    verifier = _Verifier(job, await Bodies.of(job))
     for n, row in enumerate(rows):
         job.claim.progress.update(done=n, of=len(rows))
         if job.claim.draining:
             await job.claim.release(())
             raise Draining
-        await _content(job, row, strays, differences)
+        await verifier.content(row)
+    found = verifier.found
     if await _is_first(job) and not await job.into_earlier():
-        await _stray_contents(job, strays)
-    if differences:
-        log.warning("verification found differences", space=job.space_id, count=len(differences))
+        await _stray_contents(job, found.strays)
+    if found.differences:
+        log.warning("verification found differences", space=job.space_id, count=len(found.differences))
     await job.claim.end(
         (),
-        strays=strays,
-        differences=differences[:500],
-        fatal=Reason.VERIFICATION_DIFFERENCE if differences else None,
+        strays=found.strays,
+        differences=found.differences[:500],
+        fatal=Reason.VERIFICATION_DIFFERENCE if found.differences else None,
     )
 
 
@@ -61,75 +94,181 @@ async def _stray_contents(job: Job, strays: list[str]) -> None:
                 strays.append(found.id)
 
 
-async def _content(job: Job, row: Row, strays: list[str], differences: list[Difference]) -> None:
-    kind = Kind(row.parent or "page")
-    target = await job.target(kind, row.id)
-    if target is None:
-        return  # it did not move, and its outcome says so
-    place = "page" if kind is Kind.PAGE else "blogpost"
-    try:
-        await job.site.content("page" if place == "page" else "blogpost", target)
-    except NotOnSite:
-        differences.append(Difference(kind=kind, id=row.id, what="missing"))
-        return
-    await _attachments(job, row, place, target, strays, differences)
-    await _comments(job, row, place, target, strays, differences)
+class _Verifier:
+    def __init__(self, job: Job, bodies: Bodies) -> None:
+        self._job, self._bodies, self.found = job, bodies, Findings()
 
+    async def content(self, row: Row) -> None:
+        kind = Kind(row.parent or "page")
+        target = await self._job.target(kind, row.id)
+        if target is None:
+            return  # it did not move, and its outcome says so
+        place: Literal["page", "blogpost"] = "blogpost" if kind is Kind.BLOGPOST else "page"
+        try:
+            seen = await self._job.site.content(place, target, body=True)
+        except NotOnSite:
+            self.found.differs(kind, row.id, "missing")
+            return
+        sent = await self._sent(kind, row.id)
+        if sent is not None and seen.last_editor == self._job.me.account_id:  # else people work on it already
+            await self._page(row, kind, seen, sent)
+        await self._attachments(row, place, target)
+        await self._comments(row, place, target)
+        await self._besides(row, place, target)
 
-async def _mapped(job: Job, kind: Kind, container: str) -> dict[str, tuple[str, int | None]]:
-    """Target → (source id, size) of what moved onto this page or blog post."""
-    return {
-        str(r["target"]): (str(r["id"]), r["size"])
-        for r in await job.pool.fetch(
-            "SELECT m.target, i.id, i.size FROM work.inventory i JOIN work.id_map m ON m.site = $5 AND m.source = $6"
-            " AND m.kind = i.kind AND m.id = i.id WHERE i.task = $1 AND i.epoch = $2 AND i.kind = $3 AND i.container = $4",
-            job.claim.work.task,
-            job.epoch,
+    async def _sent(self, kind: Kind, id: str) -> Sent | None:
+        """Of a page what was last recorded: by the second pass over its body, if that wrote."""
+        r = await self._job.pool.fetchrow(
+            "SELECT p.reason, coalesce(b.digest, CASE WHEN NOT p.pending THEN p.digest END) AS digest FROM work.outcome p"
+            " LEFT JOIN work.outcome b ON b.task = p.task AND b.kind = 'body' AND b.id = p.id"
+            " WHERE p.task = $1 AND p.kind = $2 AND p.id = $3 AND p.outcome = 'migrated'",
+            self._job.claim.work.task,
             kind.value,
-            container,
-            job.site_id,
-            job.source_id,
+            id,
         )
-    }
+        return None if r is None else Sent(id, None, r["digest"], r["reason"])
 
+    async def _page(self, row: Row, kind: Kind, seen: SiteContent, sent: Sent) -> None:
+        item = await self._job.pool.fetchrow(
+            "SELECT parent, homepage FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3 AND id = $4",
+            self._job.claim.work.task,
+            self._job.epoch,
+            kind.value,
+            row.id,
+        )
+        if item is not None and kind is Kind.PAGE and not item["homepage"] and sent.reason != Reason.PARENT_NOT_MOVED:
+            parent = await self._job.target(Kind.PAGE, item["parent"]) if item["parent"] else None
+            if seen.parent != parent:
+                self.found.differs(kind, row.id, "parent")
+        content = await self._job.source.content(row.id)
+        title = content.title[:255] or "Untitled"
+        # A renamed one keeps the beginning of its title.
+        renamed = sent.reason == Reason.TITLE_CLASH and seen.title.startswith(title[:200])
+        if seen.title.strip() != title.strip() and not renamed:
+            self.found.differs(kind, row.id, "title")
+        if content.format == "storage" and digest(_own(seen.body)) != sent.digest:
+            wanted = (await self._bodies.rewrite(content)).text
+            if storage.plain_text(_own(seen.body)) != storage.plain_text(wanted):
+                self.found.differs(Kind.BODY, row.id, "text")
 
-async def _attachments(
-    job: Job, row: Row, place: str, target: str, strays: list[str], differences: list[Difference]
-) -> None:
-    expected = await _mapped(job, Kind.ATTACHMENT, row.id)
-    if not expected:
-        return
-    there: dict[str, SiteAttachment] = {}
-    async for found in job.site.attachments("page" if place == "page" else "blogpost", target):
-        there[found.id] = found
-    for id in expected:
-        if id not in there:
-            differences.append(Difference(kind=Kind.ATTACHMENT, id=expected[id][0], what="missing"))
-    for found in there.values():
-        if found.id not in expected and found.author == job.me.account_id and not await job.is_mapped(found.id):
-            await job.site.delete_content("attachment", found.id)
-            strays.append(found.id)
+    async def _moved(self, kind: Kind, container: str) -> dict[str, Sent]:
+        """By target: what moved onto this page or blog post."""
+        return {
+            str(r["target"]): Sent(str(r["id"]), r["size"], r["digest"], r["reason"])
+            for r in await self._job.pool.fetch(
+                "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.inventory i JOIN work.outcome o"
+                " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE i.task = $1 AND i.epoch = $2"
+                " AND i.kind = $3 AND i.container = $4 AND o.outcome = $5 AND o.target IS NOT NULL",
+                self._job.claim.work.task,
+                self._job.epoch,
+                kind.value,
+                container,
+                Outcome.MIGRATED.value,
+            )
+        }
 
-
-async def _comments(
-    job: Job, row: Row, place: str, target: str, strays: list[str], differences: list[Difference]
-) -> None:
-    expected = await _mapped(job, Kind.COMMENT, row.id)
-    if not expected:
-        return
-    there: dict[str, SiteComment] = {}
-    waiting: list[str] = []
-    async for found in job.site.footer_comments("page" if place == "page" else "blogpost", target):
-        there[found.id] = found
-        waiting.append(found.id)
-    while waiting:
-        async for found in job.site.comment_replies(waiting.pop()):
+    async def _attachments(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
+        expected = await self._moved(Kind.ATTACHMENT, row.id)
+        if not expected:
+            return
+        there: dict[str, SiteAttachment] = {}
+        async for found in self._job.site.attachments(place, target):
             there[found.id] = found
-            waiting.append(found.id)
-    for id in expected:
-        if id not in there:
-            differences.append(Difference(kind=Kind.COMMENT, id=expected[id][0], what="missing"))
-    for found in reversed(there.values()):
-        if found.id not in expected and found.author == job.me.account_id and not await job.is_mapped(found.id):
-            await job.site.delete_content("comment", found.id)
-            strays.append(found.id)
+        for id, sent in expected.items():
+            if id not in there:
+                self.found.differs(Kind.ATTACHMENT, sent.id, "missing")
+            elif there[id].author == self._job.me.account_id:
+                await self._file(target, there[id], sent)
+                await self._thread(Kind.ATTACHMENT, id, sent.id)
+        for found in there.values():
+            if found.id not in expected and await self._is_stray(found.author, found.id):
+                await self._job.site.delete_content("attachment", found.id)
+                self.found.strays.append(found.id)
+
+    async def _file(self, container: str, there: SiteAttachment, sent: Sent) -> None:
+        if sent.size is not None and there.size != sent.size:
+            self.found.differs(Kind.ATTACHMENT, sent.id, "size")
+        elif sent.digest is not None and there.size <= self._job.settings.verify_bytes:
+            sha = hashlib.sha256()
+            try:
+                async for chunk in self._job.site.download_attachment(container, there.id):
+                    sha.update(chunk)
+            except NotOnSite:
+                self.found.differs(Kind.ATTACHMENT, sent.id, "unreadable")
+                return
+            if sha.hexdigest() != sent.digest:
+                self.found.differs(Kind.ATTACHMENT, sent.id, "digest")
+
+    async def _comments(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
+        await self._thread(Kind.PAGE if place == "page" else Kind.BLOGPOST, target, row.id)
+
+    async def _thread(self, kind: Kind, target: str, id: str) -> None:
+        """All comments on a page, blog post or file, with their answers."""
+        expected = await self._moved(Kind.COMMENT, id)
+        if not expected:
+            return
+        there: dict[str, SiteComment] = {}
+        places: dict[Kind, Literal["page", "blogpost", "attachment"]] = {
+            Kind.PAGE: "page",
+            Kind.BLOGPOST: "blogpost",
+            Kind.ATTACHMENT: "attachment",
+        }
+        async for found in self._job.site.footer_comments(places[kind], target):
+            there[found.id] = found
+        if kind is not Kind.ATTACHMENT:
+            async for found in self._job.site.inline_comments("page" if kind is Kind.PAGE else "blogpost", target):
+                there[found.id] = found
+        waiting = list(there.values())
+        while waiting:
+            above = waiting.pop()
+            replies = self._job.site.inline_replies if above.inline else self._job.site.comment_replies
+            async for found in replies(above.id):
+                there[found.id] = found
+                waiting.append(found)
+        for comment, sent in expected.items():
+            if comment not in there:
+                self.found.differs(Kind.COMMENT, sent.id, "missing")
+            elif there[comment].author == self._job.me.account_id:
+                await self._words(there[comment], sent)
+        for found in reversed(there.values()):
+            if found.id not in expected and await self._is_stray(found.author, found.id):
+                await self._job.site.delete_content("inline_comment" if found.inline else "comment", found.id)
+                self.found.strays.append(found.id)
+
+    async def _words(self, there: SiteComment, sent: Sent) -> None:
+        if digest(there.body) == sent.digest:
+            return
+        comment = await self._job.source.comment(sent.id)
+        if comment.format != "storage":
+            return
+        wanted = (await self._bodies.rewrite(comment)).text
+        if not there.inline and comment.parent is None:
+            wanted = quoted(comment, wanted)
+        if storage.plain_text(there.body) != storage.plain_text(wanted):
+            self.found.differs(Kind.COMMENT, sent.id, "text")
+
+    async def _besides(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
+        """Labels and restrictions, of those that have any."""
+        kinds = {
+            Kind(r["kind"])
+            for r in await self._job.pool.fetch(
+                "SELECT kind FROM work.outcome WHERE task = $1 AND id = $2 AND kind IN ('label', 'restriction')"
+                " AND outcome = 'migrated'",
+                self._job.claim.work.task,
+                row.id,
+            )
+        }
+        if Kind.RESTRICTION in kinds and not await self._job.site.restrictions(target):
+            self.found.differs(Kind.RESTRICTION, row.id, "missing")
+        if Kind.LABEL in kinds:
+            wanted = {name.lower() for name in (await self._job.source.content(row.id)).labels}
+            if not wanted <= {name.lower() for name in await self._job.site.labels(place, target)}:
+                self.found.differs(Kind.LABEL, row.id, "missing")
+
+    async def _is_stray(self, author: str | None, id: str) -> bool:
+        return author == self._job.me.account_id and not await self._job.is_mapped(id)
+
+
+def _own(body: str | None) -> str:
+    """A body of the site without the marks that it puts there for comments on pieces of its text."""
+    return storage.unwrap_inline_markers(body or "").text

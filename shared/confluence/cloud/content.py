@@ -6,7 +6,15 @@ from typing import Literal
 
 from shared.confluence.cloud import parsing
 from shared.confluence.cloud.transport import Transport
-from shared.confluence.site import NotOnSite, OutcomeUnknown, SiteComment, SiteContent, TitleTaken
+from shared.confluence.site import (
+    NotOnSite,
+    OutcomeUnknown,
+    PropertyTaken,
+    SiteComment,
+    SiteContent,
+    TitleTaken,
+    VersionConflict,
+)
 
 PAGE = 250
 PAGE_WITH_BODIES = 25  # bodies reach 5 MB each: fewer at once keeps memory bounded
@@ -21,8 +29,11 @@ PLURAL = {
     "blogpost": "blogposts",
     "attachment": "attachments",
     "comment": "footer-comments",
+    "inline_comment": "inline-comments",
     "space": "spaces",
 }
+# Properties of comments have one address, whatever the comment's place.
+_WITH_PROPERTIES = {**PLURAL, "comment": "comments"}
 
 
 class Contents:
@@ -145,7 +156,10 @@ class Contents:
         )
 
     async def delete_content(
-        self, kind: Literal["page", "blogpost", "attachment", "comment"], content_id: str, purge: bool = False
+        self,
+        kind: Literal["page", "blogpost", "attachment", "comment", "inline_comment"],
+        content_id: str,
+        purge: bool = False,
     ) -> None:
         """Move to the trash; with ``purge`` remove for good what is in the trash (v2). Comments have no trash."""
         await self._site.write(
@@ -272,6 +286,72 @@ class Contents:
         ):
             yield parsing.comment(data, parent=comment_id)
 
+    async def create_inline_comment(
+        self,
+        *,
+        body: str,
+        page_id: str | None = None,
+        blogpost_id: str | None = None,
+        selection: str = "",
+        count: int = 1,
+        index: int = 0,
+        parent_id: str | None = None,
+        representation: Representation = "storage",
+    ) -> SiteComment:
+        """Comment on a piece of the content's text, the ``index``-th (from 0) of ``count`` equal ones, or answer such a
+        comment (v2). Refused where the rendered text does not hold it exactly so often."""
+        data: dict[str, object] = {"body": {"representation": representation, "value": body}}
+        if parent_id is not None:
+            data["parentCommentId"] = parent_id
+        else:
+            data |= {"pageId": page_id} if page_id is not None else {"blogPostId": blogpost_id}
+            data["inlineCommentProperties"] = {
+                "textSelection": selection,
+                "textSelectionMatchCount": count,
+                "textSelectionMatchIndex": index,
+            }
+        operation = "create inline comment"
+        answer = parsing.fields(await self._site.write(operation, "POST", "/wiki/api/v2/inline-comments", data))
+        if "id" not in answer:
+            raise OutcomeUnknown("create inline comment: the answer names no comment")
+        return parsing.comment(answer, container=page_id or blogpost_id, parent=parent_id)
+
+    async def inline_comments(self, container_kind: Kind, container_id: str) -> AsyncIterator[SiteComment]:
+        """The comments on pieces of its text, whatever their state, with bodies (v2). Replies: ``inline_replies``."""
+        async for data in self._site.each(
+            "list inline comments",
+            f"/wiki/api/v2/{PLURAL[container_kind]}/{container_id}/inline-comments",
+            {"body-format": "storage", "limit": PAGE_WITH_BODIES},
+        ):
+            yield parsing.comment(data, container=container_id)
+
+    async def inline_replies(self, comment_id: str) -> AsyncIterator[SiteComment]:
+        """The direct replies to an inline comment, with bodies (v2)."""
+        async for data in self._site.each(
+            "list inline replies",
+            f"/wiki/api/v2/inline-comments/{comment_id}/children",
+            {"body-format": "storage", "limit": PAGE_WITH_BODIES},
+        ):
+            yield parsing.comment(data, parent=comment_id)
+
+    async def comment(self, comment_id: str, inline: bool) -> SiteComment:
+        """One comment with its body (v2)."""
+        path = f"/wiki/api/v2/{PLURAL['inline_comment' if inline else 'comment']}/{comment_id}"
+        return parsing.comment(await self._site.read("read comment", path, {"body-format": "storage"}))
+
+    async def update_comment(
+        self, comment_id: str, *, inline: bool, body: str, version: int, resolved: bool | None = None
+    ) -> SiteComment:
+        """Replace a comment's body; ``resolved`` closes or reopens an inline one (v2). ``version``: the one seen."""
+        data: dict[str, object] = {
+            "version": {"number": version + 1},
+            "body": {"representation": "storage", "value": body},
+        }
+        if resolved is not None:
+            data["resolved"] = resolved
+        path = f"/wiki/api/v2/{PLURAL['inline_comment' if inline else 'comment']}/{comment_id}"
+        return parsing.comment(parsing.fields(await self._site.write("update comment", "PUT", path, data)))
+
     # Labels, properties, restrictions, watches
 
     async def add_labels(self, content_id: str, names: Collection[str]) -> None:
@@ -295,15 +375,20 @@ class Contents:
 
     async def set_property(
         self,
-        kind: Literal["page", "blogpost", "attachment", "space"],
+        kind: Literal["page", "blogpost", "attachment", "comment", "space"],
         content_id: str,
         key: str,
         value: object,
     ) -> None:
-        """Create a property, or write its next version (v2). Looks first, then sends one write."""
-        path = f"/wiki/api/v2/{PLURAL[kind]}/{content_id}/properties"
+        """Create a property or, where it is there with another value, write its next version (v2)."""
+        path = f"/wiki/api/v2/{_WITH_PROPERTIES[kind]}/{content_id}/properties"
+        try:
+            await self._site.write("create property", "POST", path, {"key": key, "value": value}, taken=PropertyTaken)
+            return
+        except (PropertyTaken, VersionConflict):
+            pass
         async for data in self._site.each("find property", path, {"key": key}):
-            if data.get("key") == key:
+            if data.get("key") == key and data.get("value") != value:
                 seen = int(parsing.fields(data.get("version")).get("number", 1))
                 await self._site.write(
                     "update property",
@@ -311,8 +396,6 @@ class Contents:
                     f"{path}/{data['id']}",
                     {"key": key, "value": value, "version": {"number": seen + 1}},
                 )
-                return
-        await self._site.write("create property", "POST", path, {"key": key, "value": value})
 
     async def set_restrictions(
         self, content_id: str, restrictions: Mapping[Operation, tuple[Collection[str], Collection[str]]]

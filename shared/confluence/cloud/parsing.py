@@ -103,6 +103,7 @@ def content(kind: Literal["page", "blogpost"], data: Fields) -> SiteContent:
         parent=text(data.get("parentId")),
         position=position if isinstance(position, int) else None,
         body=body if isinstance(body, str) else None,
+        owner=text(data.get("ownerId")),
     )
 
 
@@ -120,6 +121,8 @@ def comment(data: Fields, container: str | None = None, parent: str | None = Non
         author=text(version.get("authorId")),
         created_at=moment(version.get("createdAt")),
         body=str(fields(fields(data.get("body")).get("storage")).get("value") or ""),
+        inline="resolutionStatus" in data,
+        resolved=data.get("resolutionStatus") == "resolved",
     )
 
 

@@ -175,6 +175,15 @@ class Spaces:
             ],
         )
 
+    async def add_space_labels(self, space_key: str, names: Sequence[str]) -> None:
+        """Add categories to a space, which are labels with the prefix "team" (v1)."""
+        await self._site.write(
+            "add space labels",
+            "POST",
+            f"/wiki/rest/api/space/{quote(space_key, safe='~')}/label",
+            [{"prefix": "team", "name": name} for name in names],
+        )
+
     async def watch_space(self, space_key: str, account_id: str) -> None:
         """Make someone watch a space; needs a Confluence administrator (v1)."""
         await self._site.write(

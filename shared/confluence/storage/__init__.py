@@ -1,6 +1,6 @@
 """Storage format: what a body refers to, and rewriting it by position."""
 
-from shared.confluence.storage.markup import macros, modern_macros, plain_text, unwrap_inline_markers
+from shared.confluence.storage.markup import Place, macros, modern_macros, place, plain_text, unwrap_inline_markers
 from shared.confluence.storage.references import (
     Account,
     AttachmentRef,
@@ -22,7 +22,7 @@ from shared.confluence.storage.references import (
     UrlRef,
     UserRef,
 )
-from shared.confluence.storage.rewriting import references, rewrite
+from shared.confluence.storage.rewriting import former_user, references, rewrite
 
 __all__ = [
     "Account",
@@ -34,6 +34,7 @@ __all__ = [
     "FormerUser",
     "Keep",
     "PageRef",
+    "Place",
     "Reference",
     "Rewritten",
     "ShortcutRef",
@@ -44,8 +45,10 @@ __all__ = [
     "Url",
     "UrlRef",
     "UserRef",
+    "former_user",
     "macros",
     "modern_macros",
+    "place",
     "plain_text",
     "references",
     "rewrite",

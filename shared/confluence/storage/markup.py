@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from dataclasses import dataclass
 
 from shared.confluence.storage.occurrences import MACROS
 from shared.confluence.storage.references import Rewritten
@@ -42,6 +43,82 @@ def unwrap_inline_markers(body: str) -> Rewritten:
     edits = [Edit(token.start, token.end, "") for token in tokens(body) if token.name == _MARKER]
     markers = sum(token.name == _MARKER and token.kind != "end" for token in tokens(body))
     return Rewritten(apply(body, edits), markers, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A piece of a page's text: the ``index``-th (from 0) of ``count`` equal ones."""
+
+    text: str
+    count: int
+    index: int
+
+
+def place(body: str, marker: str | None, selection: str | None) -> Place | None:
+    """Where a comment on a piece of text belongs: where its marker stands in the body or, if that is gone, where the text
+    stands if it does so only once. None: nowhere to be found, or in too many places.
+
+    The text is as a reader sees it: entities decoded, blanks folded, blocks on lines of their own. A selection that does
+    not stand at its marker (the text was changed since) gives way to what the marker holds.
+    """
+    text, start, marked = _rendered(body, marker)
+    for wanted in (_folded(selection or ""), _folded(marked)):
+        if not wanted:
+            continue
+        count = text.count(wanted)
+        if start is None and count == 1:
+            return Place(wanted, 1, 0)
+        if start is not None and count:
+            at = text.find(wanted, max(0, start - 1))
+            if at in (start, start + 1) or at == start - 1:
+                return Place(wanted, count, text.count(wanted, 0, at))
+    return None
+
+
+def _folded(text: str) -> str:
+    return _FOLDED.sub(" ", text).strip(" ")
+
+
+def _rendered(body: str, marker: str | None) -> tuple[str, int | None, str]:
+    """The text, where in it the marker's words begin, and those words."""
+    pieces: list[str] = []
+    unread, depth, at, inside, opened = "", 0, None, 0, 0
+    words: list[str] = []
+    for token in tokens(body):
+        if token.name == _MARKER:
+            if token.kind == "start":
+                opened += 1
+                if marker is not None and token.value("ac:ref") == marker:
+                    inside = inside or opened
+                    if at is None:
+                        at = len(pieces)
+            elif token.kind == "end" and opened:
+                inside = 0 if inside == opened else inside
+                opened -= 1
+        elif token.kind == "start" and (token.name == unread if unread else token.name in UNREAD):
+            unread, depth = token.name, depth + 1
+        elif token.kind == "end" and unread and token.name == unread:
+            depth -= 1
+            unread = unread if depth else ""
+        elif not unread and token.kind in ("text", "cdata"):
+            piece = cdata_text(body, token) if token.kind == "cdata" else unescape(body[token.start : token.end])
+            pieces.append(piece)
+            if inside:
+                words.append(piece)
+        if token.name in BLOCKS and pieces and pieces[-1] != _LINE:
+            pieces.append(_LINE)
+    before = _lines("".join(pieces[:at])) if at is not None else ""
+    text = _lines("".join(pieces))
+    start = None if at is None else len(before)
+    return text, start, "".join(words)
+
+
+_LINE = "\0"
+_FOLDED = re.compile(r"[ \t\r\n]+")  # as a page is rendered: spaces that do not break stay
+
+
+def _lines(text: str) -> str:
+    return "\n".join(line for part in text.split(_LINE) if (line := _FOLDED.sub(" ", part).strip(" ")))
 
 
 def macros(body: str) -> Counter[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from services.executor.phases import inventory
 from shared.confluence.export import open_export, take_in
 from shared.events.catalog.chunk import InventoryResult
+from shared.events.catalog.plan import MoveOptions
 from shared.events.catalog.work import Kind
 from shared.events.database import open_pool
 from shared.events.types import new_id
@@ -24,13 +25,17 @@ class FakeClaim:
         self.result = inventory
 
 
-async def taken(database: Database, export: Path, store: Path, space: str = "1") -> tuple[set[tuple[str, str]], Any]:
+async def taken(
+    database: Database, export: Path, store: Path, space: str = "1", **options: Any
+) -> tuple[set[tuple[str, str]], Any]:
     """Kind and id of every row of a space's inventory, and the counts that the event names."""
     source = open_export(store, await take_in(export, store))
     claim = FakeClaim()
     pool = await open_pool(database.settings("executor"), application="tests")
     try:
-        job: Any = SimpleNamespace(claim=claim, pool=pool, source=source, space_id=space)
+        saved = SimpleNamespace(options=MoveOptions(**options))
+        ids = {"site_id": new_id(), "source_id": new_id()}
+        job: Any = SimpleNamespace(claim=claim, pool=pool, source=source, space_id=space, saved=saved, **ids)
         await inventory.take(job, "space")
         rows = await pool.fetch("SELECT kind, id FROM work.inventory WHERE task = $1 AND epoch = 1", claim.work.task)
     finally:
@@ -53,6 +58,8 @@ async def test_everything_in_a_space_is_in_its_inventory(database: Database, tmp
         *(("body", id) for id in ("10", "11", "20")),
         ("label", "11"),
         ("restriction", "11"),
+        *(("owner", id) for id in ("10", "11")),
+        *(("provenance", id) for id in ("10", "11", "20", "30", "31", "40")),
         *(("permission", id) for id in ("70", "71", "72")),
     }
     assert counts == {

@@ -140,4 +140,4 @@ async def test_a_page_whose_readers_are_not_on_the_site_stays_closed(person: str
         site, Restriction(operation="read", person=person, group=None if person is not None else "gone")
     )
     assert site.restrictions == {"t9": {"read": ([ME], [])}}
-    assert (entity.outcome, entity.reason) == (Outcome.MIGRATED, Reason.PRINCIPAL_NOT_ON_SITE)
+    assert (entity.outcome, entity.reason) == (Outcome.MIGRATED, Reason.KEPT_CLOSED)
