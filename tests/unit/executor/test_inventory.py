@@ -7,7 +7,7 @@ from typing import Any
 from services.executor.phases import inventory
 from shared.confluence.export import open_export, take_in
 from shared.events.catalog.chunk import InventoryResult
-from shared.events.catalog.plan import MoveOptions
+from shared.events.catalog.plan import MoveOptions, SpaceScope
 from shared.events.catalog.work import Kind
 from shared.events.database import open_pool
 from shared.events.types import new_id
@@ -34,8 +34,11 @@ async def taken(
     pool = await open_pool(database.settings("executor"), application="tests")
     try:
         saved = SimpleNamespace(options=MoveOptions(**options))
+        scope = SpaceScope(space=space)
         ids = {"site_id": new_id(), "source_id": new_id()}
-        job: Any = SimpleNamespace(claim=claim, pool=pool, source=source, space_id=space, saved=saved, **ids)
+        job: Any = SimpleNamespace(
+            claim=claim, pool=pool, source=source, space_id=space, saved=saved, scope=scope, **ids
+        )
         await inventory.take(job, "space")
         rows = await pool.fetch("SELECT kind, id FROM work.inventory WHERE task = $1 AND epoch = 1", claim.work.task)
     finally:

@@ -74,7 +74,7 @@ class FakeJob:
 
     def __init__(self, site: FakeSite, source: FakeSource, rows: list[Row], *, closed: bool = False) -> None:
         self.claim, self.site, self.source = FakeClaim(), site, source
-        self.me, self.space_id = SimpleNamespace(account_id=ME), "1"
+        self.me, self.space_id, self.marker = SimpleNamespace(account_id=ME), "1", "marker"
         self.pool, self._rows, self._closed = self, rows, closed
 
     async def fetchval(self, query: str, *_: Any) -> Any:
@@ -85,6 +85,9 @@ class FakeJob:
 
     async def source_key(self) -> str:
         return "DOCS"
+
+    async def key_on_site(self, key: str) -> str:
+        return key
 
     async def space(self) -> Any:
         return SimpleNamespace(description="marker")
