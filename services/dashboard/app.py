@@ -31,6 +31,7 @@ from services.dashboard.domain.problems import ProblemDocument, ProblemError
 from services.dashboard.handlers import (
     analyses,
     connections,
+    drafts,
     events,
     pages,
     pages_connections,
@@ -126,7 +127,14 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     ):
         api.include_router(router)
     app.include_router(api)
-    for router in (signin.router, pages_connections.router, pages_events.router, settings.router, pages.router):
+    for router in (
+        signin.router,
+        pages_connections.router,
+        pages_events.router,
+        settings.router,
+        drafts.router,
+        pages.router,
+    ):
         app.include_router(router)
     needs(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))

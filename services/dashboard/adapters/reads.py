@@ -115,7 +115,7 @@ SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{
 FROM read.task t JOIN read.plan p USING (plan) LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
 LEFT JOIN read.plan_space w ON w.plan = t.plan AND w.space = t.space
 LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
-WHERE t.plan = $1 AND ($2::text[] IS NULL OR coalesce(t.space = ANY($2), $3)) ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
+WHERE t.plan = $1 AND ($2::text[] IS NULL OR CASE WHEN t.space IS NULL THEN $3 ELSE t.space = ANY($2) END) ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
 """
 _WAITING_SPACES = """
 SELECT w.space, w.what, w.roots, s.key, s.name, g.key AS new_key FROM read.plan_space w JOIN read.plan p USING (plan)

@@ -154,6 +154,30 @@ class Tables:
             return await self.analyzed_spaces(analysis, source, every, _first(listing))
         return Rows([dict(row) for row in rows], rows[0]["total"] if rows else 0, every, listing)
 
+    async def matching_spaces(self, analysis: str, source: str, listing: Listing) -> list[str]:
+        """Ids of all spaces that a listing's search and filters match, whichever page it shows."""
+        values = (
+            analysis,
+            source,
+            _many(listing, "type"),
+            _many(listing, "status"),
+            pattern(listing.q) if listing.q else None,
+        )
+        return [row["space"] for row in await self._pool.fetch(f"{_ANALYZED} ORDER BY lower(p.key), a.space", *values)]
+
+    async def space_sums(self, analysis: str, spaces: list[str]) -> dict[str, int]:
+        """What these spaces hold together, by the analysis."""
+        row = await self._pool.fetchrow(
+            "SELECT count(*) AS spaces, coalesce(sum(pages), 0)::bigint AS pages, coalesce(sum(blogposts), 0)::bigint AS"
+            " blogposts, coalesce(sum(comments), 0)::bigint AS comments, coalesce(sum(attachments), 0)::bigint AS attachments,"
+            " coalesce(sum(attachment_bytes), 0)::bigint AS bytes, count(*) FILTER (WHERE type = 'personal') AS personal,"
+            " count(*) FILTER (WHERE status = 'archived') AS archived FROM read.analysis_space"
+            " WHERE analysis = $1 AND space = ANY($2)",
+            analysis,
+            spaces,
+        )
+        return dict(row) if row else {}
+
     async def _page(self, query: str, values: tuple[Any, ...], listing: Listing) -> list[asyncpg.Record]:
         place = len(values)
         return await self._pool.fetch(

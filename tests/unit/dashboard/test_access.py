@@ -29,6 +29,8 @@ def expected_need(method: str, path: str) -> str:
     """By the issue: looking is everybody's, acting the operator's, keys the administrator's."""
     if path.startswith((f"{API}/tokens", f"{API}/sign-in-links", f"{API}/webhooks", "/settings")):
         return "administer"
+    if path.startswith("/drafts") or path == "/plans/new":
+        return "operate"
     if path == "/sign-out":
         return "read"
     return "read" if method == "GET" else "operate"

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
+from shared.events.commands import SavePlan
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
 
@@ -19,6 +20,7 @@ PAGES = (
     f"/plans/{PLAN}/archive",
     f"/plans/{PLAN}/spaces",
     f"/plans/{PLAN}/past",
+    "/plans/new",
     "/sources",
     "/sources/new",
     f"/sources/{SOURCE}",
@@ -248,3 +250,42 @@ async def test_a_token_made_on_the_settings_page_is_shown_once(browser: House) -
     assert (
         await browser.client.get("/api/v1/plans", headers={"Authorization": f"Bearer {secret[0]}"})
     ).status_code == 401
+
+
+async def test_a_plan_is_created_in_five_steps_that_can_be_left_and_taken_up_again(browser: House) -> None:
+    get, post = browser.client.get, browser.client.post
+
+    async def form(path: str) -> dict[str, str]:
+        return dict(re.findall(r'name="(key|command)" value="([^"]+)"', (await get(path)).text))
+
+    key = await form("/plans/new")
+    begun = await post("/plans/new", data={**key, "source": SOURCE})
+    draft = begun.headers["location"].removesuffix("/analyze")
+    assert "Continue" in (await get(f"{draft}/analyze")).text
+    assert (await post(f"{draft}/select", data={**key, "users": "none"})).headers["location"] == f"{draft}/spaces"
+    page = (await get(f"{draft}/spaces")).text
+    assert "0 of 2 spaces selected" in page and "Select all 2" in page
+    await post(f"{draft}/spaces", data={**key, "do": "all"})
+    assert "2 of 2 spaces selected" in (await get(f"{draft}/spaces")).text
+    await post(f"{draft}/spaces?q=eng", data={**key, "shown": "1", "do": "keep"})
+    assert "1 of 2 spaces selected" in (await get(f"{draft}/spaces")).text, "a tick that was taken off is off"
+    wrong = await post(f"{draft}/configure", data={**key, "name": "", "site": ""})
+    assert wrong.status_code == 422 and "Choose the site" in wrong.text
+    right = {**key, "name": "Second move", "site": SITE, "key_conflicts": "skip", "versions": "3"}
+    assert (await post(f"{draft}/configure", data=right)).headers["location"] == f"{draft}/review"
+    review = (await get(f"{draft}/review")).text
+    assert "Second move, test" in review and "1 space of Wiki" in review and "is left out" in review
+    listed = (await get("/plans/new")).text
+    assert "Second move" in listed and draft in listed, "somebody else finds it where it was left"
+    done = await post(
+        f"{draft}/review", data={**await form(f"{draft}/review"), "accepted": "generic_group", "do": "save"}
+    )
+    assert done.status_code == 303
+    command = browser.owners.asked[-1]
+    assert isinstance(command, SavePlan) and (command.name, command.spaces, command.users) == (
+        "Second move",
+        ["2"],
+        "none",
+    )
+    assert command.key_conflicts == "skip" and command.options.versions == 3 and command.accepted == ["generic_group"]
+    assert (await get(f"{draft}/review")).status_code == 404, "what became a plan is no draft any more"
