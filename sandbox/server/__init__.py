@@ -42,7 +42,7 @@ def build(options: dict[str, Any]) -> Starlette:
     ("" or "/wiki"), ``tokens`` (token to user name), ``passwords`` (user name to password), ``rpc`` (False: the remote API
     is switched off), ``rate_limit`` (see ``RateLimit``), ``firewall`` (True: only what looks like a browser is let in).
 
-    ``app.state``: ``journal`` (a list of requests, see ``Journal``), ``instance``, ``fault`` (None, or an async function of
+    ``app.state``: ``journal`` (a list of requests, see ``Journal``), ``instance``, ``backups``, ``fault`` (None, or an async function of
     the request that may answer instead).
     """
     version = Version(str(options["version"]))
@@ -178,6 +178,7 @@ def build(options: dict[str, Any]) -> Starlette:
     app.state.journal = journal
     app.state.instance = instance
     app.state.fault = None
+    app.state.backups = backups
     app.router.redirect_slashes = False
     return app
 

@@ -80,13 +80,13 @@ class Job:
 
 
 class Backups:
-    """The jobs of one instance. They run one after the other, between requests."""
+    """The jobs of one instance. They run one after the other, between requests; who holds ``turn`` keeps them queued."""
 
     def __init__(self, instance: Instance, version: Version) -> None:
         self.instance, self.version = instance, version
         self.jobs: dict[int, Job] = {}
         self._ids = count(1)
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
 
     def start(self, owner: str, keys: list[str] | None, settings: Json, base_url: str) -> Job:
         """Raises Refusal with 409 where the same is under way."""
@@ -98,7 +98,7 @@ class Backups:
         return job
 
     async def _run(self, job: Job, base_url: str) -> None:
-        async with self._turn:
+        async with self.turn:
             job.state, job.started = "PROCESSING", datetime.now(UTC)
             # Without a name, so that nothing is left behind however the process ends.
             job.file = tempfile.TemporaryFile()  # noqa: SIM115 - kept until the job goes

@@ -40,6 +40,7 @@ class Shapes:
         self.viewer = viewer
         self.base = base
         self.context = context
+        self._above: dict[int, Json] = {}
 
     def rest(self, path: str) -> str:
         return f"{self.base}/rest/api{path}"
@@ -267,7 +268,12 @@ class Shapes:
         }
 
     def ancestors(self, c: Content, tree: Tree) -> list[Json]:
-        return [self.content(a, tree) for a in self.instance.ancestors(c)]
+        if tree:
+            return [self.content(a, tree) for a in self.instance.ancestors(c)]
+        # Pages of a list share most of what is above them.
+        return [
+            self._above.get(a.id) or self._above.setdefault(a.id, self.content(a)) for a in self.instance.ancestors(c)
+        ]
 
     def _container_link(self, c: Content) -> str:
         return f"/rest/api/content/{c.container}" if c.container else f"/rest/api/space/{c.space}"

@@ -7,6 +7,8 @@ import httpx
 import httpx_aiohttp
 
 from sandbox.app import Instance, Sandbox
+from sandbox.hosted import Hosted
+from sandbox.server.backup import Backups
 from shared.confluence.export import open_export
 from shared.confluence.export.intake import take_in
 
@@ -16,6 +18,14 @@ OPTIONS = {
     "seed": 3,
     "generate": {"spaces": 3, "pages": 60, "attachments": 30, "users": 12, "comments": 20},
 }
+
+
+def backups_of(sandbox: Sandbox) -> Backups:
+    back = sandbox.fronts["wiki"].back
+    assert isinstance(back, Hosted)
+    backups = back.app.state.backups
+    assert isinstance(backups, Backups)
+    return backups
 
 
 async def fetched(client: httpx.AsyncClient, id: int, to: Path) -> int:
@@ -39,12 +49,14 @@ async def test_a_backup_is_an_export_that_the_product_reads_and_the_only_change_
             base_url=sandbox.url("wiki"), headers=HEADERS, transport=httpx_aiohttp.AiohttpTransport()
         ) as client,
     ):
-        job = (await client.post("/rest/api/backup-restore/backup/site", json={"fileNamePrefix": "whole"})).json()
-        assert (job["jobOperation"], job["jobScope"], job["owner"]) == ("BACKUP", "SITE", "admin")
-        assert job["fileName"].startswith("whole-")
-        again = await client.post("/rest/api/backup-restore/backup/site", json={})
-        assert again.status_code == 409
-        assert (await client.get(f"/rest/api/backup-restore/jobs/{job['id']}/download")).status_code == 404
+        async with backups_of(sandbox).turn:
+            answer = await client.post("/rest/api/backup-restore/backup/site", json={"fileNamePrefix": "whole"})
+            job = answer.json()
+            assert (job["jobOperation"], job["jobScope"], job["owner"]) == ("BACKUP", "SITE", "admin")
+            assert job["jobState"] == "QUEUED"
+            assert job["fileName"].startswith("whole-")
+            assert (await client.post("/rest/api/backup-restore/backup/site", json={})).status_code == 409
+            assert (await client.get(f"/rest/api/backup-restore/jobs/{job['id']}/download")).status_code == 404
         size = await fetched(client, job["id"], tmp_path / "site.zip")
         assert (tmp_path / "site.zip").stat().st_size == size
         keys = [s["key"] for s in (await client.get("/rest/api/space", params={"limit": 100})).json()["results"]]
