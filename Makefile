@@ -11,7 +11,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store tamper lint format types contracts lock image compose ci clean
+.PHONY: chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-sandbox: dev ## Measure page creations a second of one sandbox process
 
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store
+
+bench-analysis: dev ## Measure an analysis of 10,000 spaces and 50,000 users, and listing the spaces
+	@$(BIN)/python -m tests.bench.analysis
 
 tamper: dev ## Tamper with a log in every way there is, and see who finds it
 	@$(BIN)/python -m tests.audit.tamper

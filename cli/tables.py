@@ -9,7 +9,7 @@ import typer
 
 from cli import render
 from cli.client import Client, ClientError
-from cli.remote import Data, Json, TokenFile, Url, _recorded, _shown, expected, source_app
+from cli.remote import Data, Json, Plan, TokenFile, Url, _recorded, _shown, expected, plan_app, source_app
 
 Source = Annotated[str, typer.Argument(help="Name or id of the source.", metavar="SOURCE")]
 Out = Annotated[
@@ -156,6 +156,27 @@ def changes(
     with Client.discover(url, token_file, data) as client:
         found = client.get(f"/analyses/{_analysis(client, source)}/changes", **({"since": since} if since else {}))
     _listed(found, "spaces", json, render.rows(("what", "key", "name")), "Nothing has changed.")
+
+
+@plan_app.command("checklist")
+@expected
+def checklist(
+    plan: Plan,
+    line: Annotated[str | None, typer.Option(help="Name of one line, for --out.")] = None,
+    out: Out = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """List what to do after the run, in eleven lines. --line NAME --out FILE writes one with all its rows."""
+    with Client.discover(url, token_file, data) as client:
+        path = f"/plans/{client.find('plan', plan)['id']}/checklist"
+        if line is not None:
+            _saved(client, f"{path}/{line}.csv", out or Path("-"))
+            return
+        found = client.get(path)
+    _shown(found, json, render.rows(("number", "name", "count", "title")), "Nothing to do.")
 
 
 @source_app.command("addresses")

@@ -30,6 +30,7 @@ from services.dashboard.domain.access import read_mapping, read_token
 from services.dashboard.domain.problems import ProblemDocument, ProblemError
 from services.dashboard.handlers import (
     analyses,
+    checklist,
     connections,
     drafts,
     events,
@@ -119,6 +120,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         connections.router,
         analyses.router,
         people.router,
+        checklist.router,
         planfiles.router,
         plans.router,
         past.router,

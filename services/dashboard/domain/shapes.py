@@ -294,6 +294,17 @@ class Domain(BaseModel):
     trusted: bool | None
 
 
+class ChecklistLine(BaseModel):
+    """``count``: of rows in all; ``rows``: the first of them. ``guide``: page and heading that say what to do."""
+
+    number: int
+    name: str
+    title: str
+    guide: str
+    count: int
+    rows: list[dict[str, Any]]
+
+
 class DomainsIn(Input):
     """``every``: all domains of the source that are not named are trusted."""
 
