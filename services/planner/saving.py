@@ -78,7 +78,9 @@ class Saving:
                     key, name = texts.get(n.space, (n.space, ""))
                     known[n.space] = Candidate(n.space, key, name, n.type, n.status)
         if command.spaces == "all":
-            return [s for s in known.values() if passes(s, command.filter or c.SpaceFilter())]
+            left_out = command.options.personal_spaces == "leave_out"
+            wanted = [s for s in known.values() if not (left_out and s.type == "personal")]
+            return [s for s in wanted if passes(s, command.filter or c.SpaceFilter())]
         if unknown := sorted(set(command.spaces) - set(known)):
             return refused(
                 "space_unknown",
