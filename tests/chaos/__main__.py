@@ -20,7 +20,7 @@ from tests.chaos.faults import ACTS
 from tests.chaos.judge import Verdict
 from tests.chaos.scene import HELD, VARIANTS
 
-ROUNDS_IN_A_WORLD = 5
+ROUNDS_IN_A_WORLD = 4
 ACTS_IN_A_ROUND = 3
 
 Card = TypeVar("Card")
