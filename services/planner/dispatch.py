@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 
 # Claimable: a planned chunk of a running task; a claimed one whose lease is over (to be taken over, or settled when its
 # plan stops or its space fails). An analysis has neither plan nor site.
+#
+# Hints are taken in the order in which they were given, and a chunk in hand is not interrupted: whoever waits, waits behind
+# all that are out. So where several plans run on a site none of them has more than its part of the budget out, and one that
+# comes later finds workers free.
 _CLAIMABLE = """
 WITH open AS (
   SELECT k.chunk, k.phase, k.plan, k.task, k.planned_at, p.site,
@@ -31,12 +35,17 @@ WITH open AS (
   LEFT JOIN work.lease l ON l.chunk = k.chunk AND l.epoch = k.epoch AND k.state = 'claimed'
   LEFT JOIN work.offer o ON o.chunk = k.chunk
   WHERE k.state <> 'ended' AND (k.plan IS NULL OR p.status = 'RUNNING')
-), busy AS (
-  SELECT site, count(*) AS n FROM open
+), out AS (
+  SELECT site, plan FROM open
   WHERE (state = 'claimed' AND free_at > clock_timestamp())
      OR (state = 'planned' AND offered_at > clock_timestamp() - make_interval(secs => $3)
          AND offered_at > coalesce(changed_at, 'epoch'))
-  GROUP BY site
+), busy AS (
+  SELECT site, count(*) AS n FROM out GROUP BY site
+), own AS (
+  SELECT plan, count(*) AS n FROM out GROUP BY plan
+), rivals AS (
+  SELECT site, count(*) AS n FROM work.plan WHERE status = 'RUNNING' AND stuck IS NULL AND NOT paused GROUP BY site
 ), claimable AS (
   SELECT chunk, phase, site, offers, planned_at, plan,
          row_number() OVER (PARTITION BY plan, task ORDER BY planned_at, chunk) AS turn, task
@@ -45,17 +54,22 @@ WITH open AS (
     AND (state = 'planned' OR free_at <= clock_timestamp())
     AND (offered_at IS NULL OR offered_at <= clock_timestamp() - make_interval(secs => $3) OR offered_at <= changed_at)
 ), turns AS (
-  SELECT *, row_number() OVER (PARTITION BY plan ORDER BY turn, task) AS plan_turn FROM claimable
+  SELECT c.*, coalesce(own.n, 0) + row_number() OVER (PARTITION BY c.plan ORDER BY turn, task) AS plan_turn
+  FROM claimable c LEFT JOIN own ON own.plan = c.plan
 ), ranked AS (
   SELECT *, row_number() OVER (PARTITION BY site ORDER BY plan_turn, plan) AS place FROM turns
 )
 SELECT r.chunk, r.phase, r.offers FROM ranked r LEFT JOIN busy b ON b.site IS NOT DISTINCT FROM r.site
-WHERE r.place <= greatest($4 - coalesce(b.n, 0), 0) ORDER BY r.place
+LEFT JOIN rivals v ON v.site = r.site
+WHERE r.place <= greatest(2 * $4 - coalesce(b.n, 0), 0)
+  AND (r.plan IS NULL OR r.plan_turn <= CASE WHEN v.n > 1 THEN greatest($4 / v.n, 1) ELSE $4 + $4 / 4 END)
+ORDER BY r.place
 """
 
 
 class Dispatch:
-    """``sweep`` offers what can be claimed, at most twice a site's concurrency budget at a time."""
+    """``sweep`` offers what can be claimed: at most twice a site's concurrency budget at a time, a little more than the budget to
+    one plan, and its part of the budget where others run beside it."""
 
     def __init__(self, pool: asyncpg.Pool, nats: Client, settings: Settings) -> None:
         self._pool, self._nats, self._settings = pool, nats, settings
@@ -66,7 +80,7 @@ class Dispatch:
         if not self._nats.is_connected:
             return 0
         s = self._settings
-        rows = await self._pool.fetch(_CLAIMABLE, s.lease, s.request_timeout, s.reoffer, 2 * s.site_concurrency)
+        rows = await self._pool.fetch(_CLAIMABLE, s.lease, s.request_timeout, s.reoffer, s.site_concurrency)
         if not rows:
             return 0
         await self._pool.executemany(

@@ -49,7 +49,7 @@ class Watcher:
 class Watch:
     """Three people on one site: one with rights in a space, one without any, and nobody in particular."""
 
-    def __init__(self, site: Site, chance: random.Random, pause: float = 0.6) -> None:
+    def __init__(self, site: Site, chance: random.Random, pause: float = 1.0) -> None:
         self._site, self._chance, self._pause = site, chance, pause
         self.people = [Watcher("viewer", VIEWER), Watcher("stranger", STRANGER), Watcher("anonymous", None)]
         self._known: list[tuple[str, str]] = []
