@@ -1,5 +1,6 @@
 """The map from old to new ids, as tables and as rules that web servers take."""
 
+import asyncio
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from services.dashboard.domain.redirects import Format, Mapped, written
@@ -66,11 +68,41 @@ async def test_nginx_rules_name_each_old_id_and_code_and_close_their_maps() -> N
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx on this machine")
-async def test_nginx_takes_the_rules(tmp_path: Path) -> None:
+async def test_nginx_takes_the_rules_and_redirects_old_addresses(tmp_path: Path) -> None:
     (tmp_path / "map.conf").write_text(await document("nginx"))
-    server = "server { listen 127.0.0.1:1; if ($cloudward_target) { return 301 $cloudward_target; } }"
-    configuration = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; include {tmp_path}/map.conf; {server} }}"
-    (tmp_path / "nginx.conf").write_text(configuration)
-    words = ["nginx", "-t", "-e", str(tmp_path / "log"), "-c", str(tmp_path / "nginx.conf")]
-    tested = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: ASYNC221
+    socket = tmp_path / "s"
+    server = (
+        f"server {{ listen unix:{socket}; if ($cloudward_target) {{ return 301 $cloudward_target; }} return 404; }}"
+    )
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = " ".join(f"{part}_temp_path {tmp_path}/{part};" for part in parts)
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}}"
+        f" http {{ access_log off; {places} include {tmp_path}/map.conf; {server} }}"
+    )
+    words = ["nginx", "-e", str(tmp_path / "log"), "-c", str(tmp_path / "nginx.conf")]
+    tested = subprocess.run([*words, "-t"], capture_output=True, text=True, check=False)  # noqa: ASYNC221
     assert tested.returncode == 0, tested.stderr
+    running = subprocess.Popen(words)  # noqa: ASYNC220
+    try:
+        async with httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket), retries=5),
+            base_url="http://wiki.example.com/confluence",
+        ) as old:
+            for _ in range(100):
+                if socket.exists():
+                    break
+                await asyncio.sleep(0.05)
+            for address in (
+                "/pages/viewpage.action?pageId=98305",
+                f"/x/{tiny.encode(98305)}",
+                "/spaces/~ann/pages/98305/Some+title",
+                "/download/attachments/98305/a%20file.pdf",
+            ):
+                answer = await old.get(address)
+                assert (answer.status_code, answer.headers.get("location")) == (301, PAGE), address
+            assert (await old.get("/display/~ann")).headers["location"].endswith("/wiki/spaces/Pann3F2A1B")
+            assert (await old.get("/pages/viewpage.action?pageId=1")).status_code == 404
+    finally:
+        running.terminate()
+        running.wait(10)
