@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.embedded.postgres import EmbeddedPostgres
+from cli.local import database
 from cli.main import app
 from shared.events import schema
 from shared.events.audit.note import SigningKey
@@ -53,6 +54,15 @@ def data(scratch: Path) -> Path:
             "d" * 32,
         )
         await admin.execute("INSERT INTO people.account VALUES ($1, $2, '5b10')", "e" * 32, PERSON)
+        await admin.execute("INSERT INTO people.standing VALUES ($1, $2, 'enabled_absent_chosen')", "e" * 32, PERSON)
+        await admin.execute("INSERT INTO people.user_map VALUES ($1, $2, '5b10')", "e" * 32, PERSON)
+        await admin.execute("INSERT INTO people.membership VALUES ($1, $2, $1)", "e" * 32, PERSON)
+        await admin.execute(
+            "INSERT INTO people.restriction_holder SELECT $1, '1', '2', id, 'Page' FROM people.person WHERE key = $2",
+            "e" * 32,
+            PERSON,
+        )
+        await admin.execute("INSERT INTO people.upload (id, text) VALUES ($1, 'ann@example.com')", "e" * 32)
         await admin.close()
         await server.stop()
 
@@ -106,10 +116,20 @@ def test_from_a_key_to_what_an_auditor_says(data: Path, tmp_path: Path) -> None:
     assert len(trail) == 10 and {each["type"] for each in trail} == {"PlanStarted"}
 
 
+ABOUT_PEOPLE = ("person", "account", "standing", "user_map", "membership", "restriction_holder", "upload")
+
+
+async def about_people(data: Path) -> dict[str, int]:
+    """Rows of every table that names somebody."""
+    async with database(data, "cw_migrate", become="cw_owner") as pool:
+        return {name: await pool.fetchval(f"SELECT count(*) FROM people.{name}") for name in ABOUT_PEOPLE}
+
+
 def test_a_person_is_erased_beside_the_log_and_the_log_still_verifies(data: Path) -> None:
     assert "would be erased" in run(data, "people", "erase", "Ann@Example.com")
     assert json.loads(run(data, "people", "erase", "ann@example.com", "--yes", "--json"))["erased"] == [PERSON]
     run(data, "people", "erase", "ann@example.com", "--yes", code=1)
+    assert asyncio.run(about_people(data)) == dict.fromkeys(ABOUT_PEOPLE, 0)
     answer = json.loads(run(data, "audit", "verify", "--json"))
     assert answer["ok"], answer
     trail = json.loads(run(data, "audit", "trail", answer["log_id"], "--json"))["events"]
