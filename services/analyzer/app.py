@@ -9,7 +9,7 @@ from shared.events.claims import Claims
 from shared.events.database import open_pool
 from shared.events.serving import serve
 from shared.events.store import EventStore
-from shared.ops import bus
+from shared.ops import bus, health
 from shared.ops.health import OpsServer
 from shared.ops.process import Stop
 from shared.ops.settings import Settings
@@ -33,13 +33,15 @@ async def main(settings: Settings, stop: Stop) -> None:
         analyzer = Analyzer(store, pool, claims, settings)
         hints = bus.Hints(client, topology.DURABLES[topology.ANALYZER])
 
-        async def database() -> None:
-            await pool.fetchval("SELECT 1", timeout=3)
+        checks = {"database": health.database(pool), "nats": bus.connected(client), "hints": hints.check}
+        async with OpsServer(settings, "analyzer", checks) as ops:
 
-        checks = {"database": database, "nats": bus.connected(client), "hints": hints.check}
-        async with OpsServer(settings, "analyzer", checks):
+            def let_go() -> None:
+                ops.end()
+                analyzer.drain()
+
             await broker.start()
-            await serve(hints, analyzer.work, _CHUNKS_AT_ONCE, stop, analyzer.drain)
+            await serve(hints, analyzer.work, _CHUNKS_AT_ONCE, stop, let_go)
             await broker.stop()
         await analyzer.close()
         await client.close()

@@ -52,7 +52,7 @@ class Analyzer:
     async def _run(self, claim: Claim) -> None:
         with structlog.contextvars.bound_contextvars(analysis=claim.work.task, attempt=claim.attempt):
             try:
-                async with claim:
+                async with claim, self._claims.traced(claim):
                     try:
                         await Analysis(self._store, self._pool, self._settings, self._actor, claim, self._sources).run()
                     except asyncio.CancelledError:

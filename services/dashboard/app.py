@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute, iter_route_contexts
+from opentelemetry.trace import SpanKind
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.commands import NatsCommands
 from services.dashboard.adapters.oidc import Provider
+from services.dashboard.adapters.plan_metrics import PlanMetrics
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.domain.access import read_mapping, read_token
@@ -51,8 +53,9 @@ from shared.events.database import open_pool
 from shared.events.projections.base import Pool
 from shared.events.projections.registry import READ_PROJECTIONS
 from shared.events.projections.runner import Runner
-from shared.events.store import EventStore
-from shared.ops import bus
+from shared.events.projections.watch import STANDS, Watch
+from shared.events.store import UNAVAILABLE, EventStore
+from shared.ops import bus, health, tracing
 from shared.ops.health import Check, Degraded, OpsServer
 from shared.ops.process import Unavailable
 from shared.ops.settings import Settings
@@ -102,6 +105,34 @@ class SecureHeaders:
         await self._app(scope, receive, secured if scope["type"] == "http" else send)
 
 
+class Traced:
+    """A span for every request that may change something: the click. Reads are not traced."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"]
+        given = dict(scope["headers"]).get(tracing.HEADER.encode())
+        with tracing.span(
+            method, SpanKind.SERVER, {"http.request.method": method}, parent=given.decode("latin-1") if given else None
+        ) as span:
+
+            async def told(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                await send(message)
+
+            await self._app(scope, receive, told)
+            route = getattr(scope.get("route"), "path", None)
+            if route is not None:
+                span.update_name(f"{method} {route}")
+                span.set_attribute("http.route", route)
+
+
 def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     """The application. Bound to the loopback, it answers only to the loopback's names: a page elsewhere that has its
     own name resolve to 127.0.0.1 gets nothing."""
@@ -144,8 +175,12 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SignedOut, _signed_out)
+    for kind in UNAVAILABLE:
+        if issubclass(kind, Exception):
+            app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _unexpected)
     app.add_middleware(SecureHeaders)
+    app.add_middleware(Traced)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     _describe_bearer(app)
@@ -218,6 +253,13 @@ async def _signed_out(request: Request, error: Exception) -> Response:
     return signin.signed_out(request.app.state.parts, path if request.method == "GET" else None, status=401)
 
 
+async def _away(request: Request, error: Exception) -> Response:
+    log.warning("request_without_database", method=request.method, error=type(error).__name__)
+    detail = "The database does not answer, so nothing can be shown and nothing was recorded."
+    way_on = "Try again in a moment; /readyz of the dashboard says when it is back."
+    return _answer(request, ProblemError("database_unavailable", 503, detail, way_on))
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", method=request.method, error=type(error).__name__, exc_info=error)
     detail = "The dashboard met an error of its own; nothing was recorded that its answer did not say."
@@ -240,19 +282,31 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         client = await bus.connect(settings, "dashboard")
         stack.push_async_callback(client.close)
         runners = tuple(Runner(pool, store, projection) for projection in READ_PROJECTIONS)
-        parts = Parts(Reads(pool), Secrets(pool, key), NatsCommands(client), store, runners, access, stop, **who)
-        app = create_app(parts, host=settings.http_host)
         port = int(listener.getsockname()[1])
         checks = {
-            "database": _answers(pool),
+            "database": health.database(pool, writing=False),
             "nats": _talks(bus.connected(client)),
-            **{f"projection {runner.projection.name}": _moves(runner) for runner in runners},
+            **{f"projection {runner.projection.name}": _moves(pool, runner) for runner in runners},
         }
-        await stack.enter_async_context(OpsServer(settings, "dashboard", checks, ports={"http_port": port}))
+        ops = OpsServer(settings, "dashboard", checks, ports={"http_port": port})
+        parts = Parts(
+            Reads(pool),
+            Secrets(pool, key),
+            NatsCommands(client),
+            store,
+            runners,
+            access,
+            stop,
+            notices=_notices(ops, runners),
+            **who,
+        )
+        app = create_app(parts, host=settings.http_host)
+        await stack.enter_async_context(ops)
         _tell(settings, port)
         running = [asyncio.create_task(runner.run(stop)) for runner in runners]
+        running.append(asyncio.create_task(PlanMetrics(pool).run(stop)))
         log.info("serving", port=port)
-        await _http_server(app, listener, stop)
+        await _http_server(app, listener, stop, ops)
         await asyncio.gather(*running)
 
 
@@ -264,7 +318,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _http_server(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> None:
+async def _http_server(app: FastAPI, listener: socket.socket, stop: asyncio.Event, ops: OpsServer) -> None:
     # Streams end by ``stop``; the timeout is for a client that neither reads nor closes.
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3, server_header=False
@@ -274,6 +328,7 @@ async def _http_server(app: FastAPI, listener: socket.socket, stop: asyncio.Even
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
+    ops.end()
     server.should_exit = True
     await serving
 
@@ -362,13 +417,6 @@ async def _close(pool: Pool) -> None:
         await asyncio.wait_for(pool.close(), 5)
 
 
-def _answers(pool: Pool) -> Check:
-    async def check() -> None:
-        await pool.fetchval("SELECT 1", timeout=2)
-
-    return check
-
-
 def _talks(connected: Callable[[], Awaitable[None]]) -> Check:
     """Pages are read without NATS: only commands wait for it."""
 
@@ -376,14 +424,35 @@ def _talks(connected: Callable[[], Awaitable[None]]) -> Check:
         try:
             await connected()
         except Exception as error:
-            raise Degraded("commands cannot be sent") from error
+            raise Degraded(
+                "NATS does not answer: nothing can be started or stopped. What is recorded can be read."
+            ) from error
 
     return check
 
 
-def _moves(runner: Runner) -> Check:
+def _moves(pool: Pool, runner: Runner) -> Check:
+    watch, name = Watch(pool, runner.projection.schema, runner.projection.name), runner.projection.name
+
     async def check() -> None:
+        seen = await watch.look()
         if runner.state.sentence is not None:
             raise Degraded(runner.state.sentence)
+        if seen.stands:
+            raise Degraded(
+                f"“{name}” has stood still at event {seen.position} of {seen.head} for more than {STANDS:.0f} s."
+                " What the pages show is true up to there."
+            )
 
     return check
+
+
+def _notices(ops: OpsServer, runners: Sequence[Runner]) -> Callable[[], list[str]]:
+    """What every page says at its top: all that is degraded, in sentences."""
+
+    def sentences() -> list[str]:
+        told = [r.state.sentence for r in runners if r.state.sentence is not None]
+        checked = [result.detail for result in ops.results().values() if result.state == "degraded"]
+        return list(dict.fromkeys([*told, *(text[:1].upper() + text[1:] for text in checked)]))
+
+    return sentences

@@ -13,7 +13,7 @@ from shared.events.claims import Claims
 from shared.events.database import open_pool
 from shared.events.serving import serve
 from shared.events.store import EventStore
-from shared.ops import bus
+from shared.ops import bus, health
 from shared.ops.health import OpsServer
 from shared.ops.process import Stop
 from shared.ops.settings import Settings
@@ -41,12 +41,14 @@ async def main(settings: Settings, stop: Stop) -> None:
         await client.subscribe("sig.throttle", cb=on_throttle)
         hints = bus.Hints(client, topology.DURABLES[topology.EXECUTOR])
 
-        async def database() -> None:
-            await pool.fetchval("SELECT 1", timeout=3)
+        checks = {"database": health.database(pool), "nats": bus.connected(client), "hints": hints.check}
+        async with OpsServer(settings, "executor", checks) as ops:
 
-        checks = {"database": database, "nats": bus.connected(client), "hints": hints.check}
-        async with OpsServer(settings, "executor", checks):
-            await serve(hints, executor.work, settings.chunks_per_worker, stop, executor.drain)
+            def let_go() -> None:
+                ops.end()
+                executor.drain()
+
+            await serve(hints, executor.work, settings.chunks_per_worker, stop, let_go)
         await executor.close()
         await client.close()
     await pool.close()

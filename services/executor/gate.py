@@ -17,6 +17,7 @@ import structlog
 from services.executor.concurrency import Concurrency, Turns
 from shared.confluence.site import WritesForbidden
 from shared.events.claims import Claim, LeaseLost
+from shared.ops import metrics
 from shared.ops.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -109,6 +110,8 @@ class SiteGate:
     def throttled(self, retry_after: float | None) -> None:
         self.throttles += 1
         self._concurrency.throttled()
+        metrics.SITE_CONCURRENCY.labels(self._side).set(self.limit)
+        metrics.SITE_RETRY_AFTER.labels(self._side).set(retry_after or 0)
         wait = retry_after if retry_after is not None else 1.0
         self._until = max(self._until, time.monotonic() + wait)
         log.info("throttled", side=self._side, retry_after=retry_after, limit=self.limit)
@@ -125,3 +128,4 @@ class SiteGate:
     def observe(self, operation: str, seconds: float, status: int | None) -> None:
         self.requests += 1
         self._concurrency.answered(operation, seconds, status is not None and status < 500 and status != 429)
+        metrics.SITE_CONCURRENCY.labels(self._side).set(self.limit)

@@ -119,7 +119,7 @@ class Executor:
         )
         with context:
             try:
-                async with claim:
+                async with claim, self._claims.traced(claim):
                     await self._guarded(claim)
             except Draining:
                 log.info("chunk released")

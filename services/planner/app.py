@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from prometheus_client import Gauge
+import asyncpg
 
 from services.planner.handlers import COMMANDS, Handlers
 from services.planner.leader import Leader
@@ -11,14 +11,15 @@ from services.planner.leadership import Connect
 from shared.events import schema
 from shared.events.answering import answer, service_key
 from shared.events.database import open_pool, read_password
+from shared.events.projections.watch import Watch
 from shared.events.store import EventStore
-from shared.ops import bus
-from shared.ops.health import OpsServer
+from shared.ops import bus, health, metrics
+from shared.ops.health import Check, Failed, OpsServer
 from shared.ops.process import Stop
 from shared.ops.settings import Settings
 
-LEADING = Gauge("cloudward_relay_leader", "1 on the replica that leads")
-POSITION = Gauge("cloudward_projection_position", "Position up to which the tables of work are written", ["projection"])
+# The leader's loop waits at most a second for news, and for a statement as long as Postgres lets it wait for a lock.
+_TURN = 7.0
 
 
 async def main(settings: Settings, stop: Stop) -> None:
@@ -35,27 +36,51 @@ async def main(settings: Settings, stop: Stop) -> None:
 
         def reconnected() -> None:
             if leader is not None:
-                leader.nats_reconnected()
+                leader.mend_soon()
 
         client = await bus.connect(settings, "planner", on_reconnect=reconnected)
         leader = Leader(store, pool, client, connection, settings, service_key("planner"))
 
-        async def database() -> None:
-            if await pool.fetchval("SHOW transaction_read_only", timeout=3) == "on":
-                raise RuntimeError("the database is read-only")
+        async def topology_there() -> None:
+            try:
+                missing = await bus.look_at_topology(client)
+            except Failed:
+                leader.mend_soon()
+                raise
+            if missing:
+                leader.mend_soon()
+                raise Failed(f"missing on NATS: {', '.join(missing)}")
 
-        async def loop() -> None:
-            LEADING.set(leader.leading)
-            POSITION.labels("work").set(leader.position)
-            if time.monotonic() - leader.turned_at > 15:
-                raise RuntimeError("the leader's loop does not turn")
+        async def turns() -> None:
+            metrics.RELAY_LEADER.set(leader.leading)
+            if (late := time.monotonic() - leader.turned_at) > _TURN:
+                raise Failed(f"the leader's loop has not turned for {late:.0f} s")
 
-        checks = {"database": database, "nats": bus.connected(client), "loop": loop}
-        async with OpsServer(settings, "planner", checks):
+        checks = {
+            "database": health.database(pool),
+            "nats": bus.connected(client),
+            "topology": topology_there,
+            "leader loop": turns,
+            "projection work": _moves(pool, "work"),
+            "relay": _moves(pool, "relay"),
+        }
+        async with OpsServer(settings, "planner", checks) as ops:
             await broker.start()
             leading = asyncio.create_task(leader.run(stop), name="leader")
             await asyncio.wait({leading, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            ops.end()
             await leading
             await broker.stop()
         await client.close()
     await pool.close()
+
+
+def _moves(pool: asyncpg.Pool, name: str) -> Check:
+    watch = Watch(pool, "work", name)
+
+    async def check() -> None:
+        seen = await watch.look()
+        if seen.stands:
+            raise Failed(f"stands at {seen.position} of {seen.head} for {seen.still:.0f} s")
+
+    return check

@@ -44,11 +44,11 @@ class Leader:
         self.leading = False
         self.position = 0
         self.turned_at = time.monotonic()
-        self._reconnected = asyncio.Event()
+        self._mend = asyncio.Event()
 
-    def nats_reconnected(self) -> None:
-        """What NATS lost meanwhile is looked for at once."""
-        self._reconnected.set()
+    def mend_soon(self) -> None:
+        """Something may be missing on NATS: looked for at once."""
+        self._mend.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -94,8 +94,8 @@ class Leader:
         while not stop.is_set():
             await leadership.touch()
             self.turned_at = now = time.monotonic()
-            if now - topology_at > _TOPOLOGY_EVERY or self._reconnected.is_set():
-                self._reconnected.clear()
+            if now - topology_at > _TOPOLOGY_EVERY or self._mend.is_set():
+                self._mend.clear()
                 topology_at = now
                 if await self._mend_topology():
                     await dispatch.forget()

@@ -5,6 +5,7 @@ is not turned back when the stream is lost.
 """
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -15,11 +16,14 @@ from nats.errors import Error as NatsError
 
 from shared.events.contract import Recorded
 from shared.events.store import EventStore
+from shared.ops import tracing
 
 log = structlog.get_logger(__name__)
 
 _BODY_LIMIT = 64 * 1024
 _NAME = "relay"
+# The envelope's trace, read without parsing the whole body.
+_TRACE = re.compile(rb'"trace":"([0-9a-f-]{55})"')
 _PATIENCE, _PAUSE = 3.0, 2.0  # seconds: for the answers to one page, and after they did not come
 
 
@@ -72,6 +76,7 @@ class Relay:
 
     async def _publish(self, row: Recorded) -> Any:
         small = len(row.body) <= _BODY_LIMIT
+        trace = _TRACE.search(row.body)
         return await self._stream.publish_async(
             f"evt.{row.category}.{row.type}",
             row.body if small else b"",
@@ -80,5 +85,6 @@ class Relay:
                 "Cloudward-Position": str(row.position),
                 "Cloudward-Stream": row.stream,
                 "Cloudward-Version": str(row.version),
+                **({tracing.HEADER: trace[1].decode()} if trace else {}),
             },
         )

@@ -36,6 +36,7 @@ async def open_source(pool: asyncpg.Pool, settings: Settings, source: str, gate:
             password=credential.get("password"),
             timeout=settings.request_timeout,
             gate=gate,
+            id=source,
         )
     if row["export"] is None:
         raise SourceUnsupported(
@@ -59,4 +60,5 @@ async def open_site(pool: asyncpg.Pool, settings: Settings, site: str, gate: Gat
         org_id=credential.get("org_id"),
         org_key=credential.get("org_key"),
         directory_id=credential.get("directory_id"),
+        id=site,
     )

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from faststream.nats import NatsBroker
+from faststream.nats import NatsBroker, NatsMessage
+from opentelemetry.trace import SpanKind
 
 from shared.events.commands import Command, Problem, Reply
 from shared.events.store import UNAVAILABLE
 from shared.events.types import derived_id
+from shared.ops import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +27,21 @@ def answer(
 ) -> None:
     """Subscribes ``handle`` to the command's subject."""
 
-    async def respond(command: Command) -> Reply:
-        with structlog.contextvars.bound_contextvars(correlation=command.correlation, command=command.command_id):
+    subject = command_type.SUBJECT
+    attributes = {
+        "messaging.system": "nats",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.template": subject,
+    }
+
+    async def respond(command: Command, message: NatsMessage) -> Reply:
+        ids = {"correlation_id": command.correlation, "command_id": command.command_id}
+        parent = message.headers.get(tracing.HEADER)
+        with (
+            structlog.contextvars.bound_contextvars(**ids),
+            tracing.span(f"process {subject}", SpanKind.CONSUMER, {**attributes, **ids}, parent=parent),
+        ):
             try:
                 reply = await handle(command)
             except UNAVAILABLE as error:

@@ -9,13 +9,14 @@ its expected version is no longer true.
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import asyncpg
 import structlog
+from opentelemetry.trace import SpanKind
 
 from shared.events.catalog.chunk import (
     ChunkClaimed,
@@ -30,6 +31,7 @@ from shared.events.contract import Actor, BadEvent, Context, Event, UnknownEvent
 from shared.events.reasons import Reason
 from shared.events.store import UNAVAILABLE, Append, EventStore, Guard
 from shared.events.types import derived_id, new_id
+from shared.ops import metrics, tracing
 from shared.ops.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -116,6 +118,7 @@ class Claim:
     _lost: bool = False
     _ended: bool = False
     _stopping: bool = False
+    _began: float = 0.0
 
     @property
     def one_by_one(self) -> bool:
@@ -149,6 +152,7 @@ class Claim:
             raise LeaseLost(self.work.chunk)
 
     async def __aenter__(self) -> "Claim":
+        self._began = time.monotonic()
         self._renewal = asyncio.create_task(self._renew(), name=f"lease {self.work.chunk}")
         return self
 
@@ -159,14 +163,19 @@ class Claim:
                 await self._renewal
         if self._ended:
             await self._claims.drop_lease(self.work.chunk, self.epoch)
+        else:
+            metrics.CHUNKS.labels(self.work.phase.value, "lost" if self._lost else "interrupted").inc()
 
     async def entity_ended(self, entity: Entity) -> None:
         await self._append(EntityEnded(chunk=self.work.chunk, epoch=self.epoch, entity=entity), entity.kind + entity.id)
+        _count([entity])
         self.recorded |= {(entity.kind, entity.id)}
 
     async def release(self, entities: Sequence[Entity]) -> None:
         await self._append(ChunkReleased(chunk=self.work.chunk, epoch=self.epoch, entities=tuple(entities)), "released")
         self._ended = True
+        _count(entities)
+        metrics.CHUNKS.labels(self.work.phase.value, "released").inc()
 
     async def end(
         self,
@@ -188,6 +197,10 @@ class Claim:
         )
         await self._append(event, "ended")
         self._ended = True
+        _count(entities)
+        phase = self.work.phase.value
+        metrics.CHUNKS.labels(phase, "fatal" if fatal else "settled" if self.purpose == "settle" else "ended").inc()
+        metrics.CHUNK_SECONDS.labels(phase).observe(time.monotonic() - self._began)
 
     async def _append(self, event: Event, name: str) -> None:
         claims = self._claims
@@ -239,10 +252,27 @@ class Claims:
         self.store, self.pool, self.settings = store, pool, settings
         self.worker = new_id()
         self.draining = asyncio.Event()
+        self._causes: dict[str, str | None] = {}
         self._actor = Actor(kind="service", key=service_key, authentication="database_role")
 
     def context(self, work: Work) -> Context:
         return Context(actor=self._actor, correlation=work.plan or work.task, causation=work.chunk)
+
+    @asynccontextmanager
+    async def traced(self, claim: "Claim") -> AsyncIterator[None]:
+        """A trace of its own for the chunk, linked to the command that led to it."""
+        work, link = claim.work, None
+        if tracing.on():
+            stream = f"plan-{work.plan}" if work.plan is not None else f"analysis-{work.task}"
+            if self._causes.get(stream) is None:
+                traces = [r.context.trace for r in await self.store.read_stream(stream)]
+                self._causes[stream] = next((trace for trace in reversed(traces) if trace), None)
+            link = self._causes[stream]
+        ids = {"chunk": work.chunk, "plan": work.plan or "", "phase": work.phase.value, "attempt": claim.attempt}
+        with tracing.span(
+            f"chunk {work.phase.value}", SpanKind.CONSUMER, {**ids, "epoch": claim.epoch}, link=link, new=True
+        ):
+            yield
 
     async def take(self, chunk: str) -> Claim | None:
         """The claim on a chunk, or None where there is nothing to do. Raises Busy where a moment later there may be."""
@@ -298,6 +328,9 @@ class Claims:
         if not result.recorded or result.version is None:  # a duplicate is this very claim, its first answer lost
             await self.drop_lease(chunk, epoch)
             raise Busy(chunk)
+        metrics.CHUNK_ATTEMPTS.labels("first" if attempt == 1 else "retry").inc()
+        if history.open_claim:
+            metrics.LEASES_EXPIRED.inc()
         return Claim(
             work=work,
             purpose=purpose,
@@ -359,6 +392,11 @@ class Claims:
             await self.pool.execute(
                 "DELETE FROM work.lease WHERE chunk = $1 AND epoch = $2 AND worker = $3", chunk, epoch, self.worker
             )
+
+
+def _count(entities: Sequence[Entity]) -> None:
+    for entity in entities:
+        metrics.ENTITIES.labels(entity.kind.value, entity.outcome.value).inc()
 
 
 def _purpose(row: Any, history: History) -> Literal["work", "settle"] | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from shared.ops import metrics
 from shared.ops.settings import Settings
 
 # Longer than a service role's statement_timeout: the server gives up first and says why. Only a server that is cut
@@ -99,7 +100,7 @@ async def open_pool(
     deadline, pause, where = loop.time() + patience, 0.1, place(settings.database_url)
     while True:
         try:
-            return await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 settings.database_url,
                 password=password,
                 min_size=1,
@@ -110,6 +111,8 @@ async def open_pool(
                 reset=_nothing,
                 server_settings={"application_name": application},
             )
+            metrics.watch_pool(pool)
+            return pool
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise DatabaseUnavailable(
                 f"Postgres at {where} refuses this process: {error}."

@@ -7,17 +7,21 @@ from typing import Protocol
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from prometheus_client import Gauge
+
+from shared.ops.metrics import IN_FLIGHT
 
 log = structlog.get_logger(__name__)
 
-IN_FLIGHT = Gauge("cloudward_chunks_in_flight", "Chunks this process works on")
+
+_TURN = 2.0  # seconds between two signs of life while there is no room for more
 
 
 class Fetch(Protocol):
     """See ``shared.ops.bus.Hints``."""
 
     async def fetch(self, batch: int, timeout: float = 5.0) -> list[Msg]: ...
+
+    def turned(self) -> None: ...
 
 
 # Works on a hint's body and acknowledges the hint when its message is no longer needed. Seconds to try again, or None.
@@ -50,7 +54,9 @@ async def serve(hints: Fetch, work: Work, most: int, stop: asyncio.Event, drain:
     while not stop.is_set():
         # With every place taken the end must not wait for a chunk's: it is what makes the chunks let go.
         entering = asyncio.create_task(room.acquire())
-        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        while not (entering.done() or stopping.done()):
+            await asyncio.wait({entering, stopping}, timeout=_TURN, return_when=asyncio.FIRST_COMPLETED)
+            hints.turned()
         if not entering.done():
             entering.cancel()
             break

@@ -19,6 +19,7 @@ import asyncpg
 
 from shared.events.contract import Context, Event, Recorded, encode
 from shared.events.database import AWAY, FAILURES
+from shared.ops import metrics, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -199,11 +200,12 @@ class EventStore:
         if len(set(ids)) < len(ids):
             raise ValueError("a command that uses an event id twice")
         types, bodies = [], []
+        context = tracing.traced(command.context)
         for _, event in command.events:
             if match[1] != event.CATEGORY:
                 raise ValueError(f"{type(event).__name__} belongs to {event.CATEGORY}-streams, not to {command.stream}")
             types.append(type(event).__name__)
-            bodies.append(encode(event, command.context))
+            bodies.append(encode(event, context))
         loop = asyncio.get_running_loop()
         deadline, size = loop.time() + self._patience, sum(map(len, bodies))
         return _Entry(
@@ -315,9 +317,13 @@ class EventStore:
             [guard.stream for _, guard in guards],
             [guard.version for _, guard in guards],
         )
-        async with self._pool.acquire(timeout=10) as connection:
-            rows = await connection.fetch(_APPEND, *arguments)
+        metrics.APPEND_BATCH.observe(len(arguments[3]))
+        with metrics.APPEND_SECONDS.time():
+            async with self._pool.acquire(timeout=10) as connection:
+                rows = await connection.fetch(_APPEND, *arguments)
         results = [Result(*row) for row in rows]
+        for result in results:
+            metrics.APPENDS.labels(result.outcome).inc()
         for result in reversed(results):
             if result.outcome == "appended" and result.position is not None:
                 self._note(result.position)
@@ -398,6 +404,7 @@ class EventStore:
     def _note(self, position: int) -> None:
         if position > self._known:
             self._known = position
+            metrics.LOG_POSITION.set(position)
             for waiter, beyond in self._waiters.items():
                 if position > beyond and not waiter.done():
                     waiter.set_result(None)
@@ -467,6 +474,7 @@ def _answer(entry: _Entry, result: Result) -> None:
 
 
 def _fail(entry: _Entry, error: Exception) -> None:
+    metrics.APPEND_ERRORS.inc()
     if not entry.answer.done():
         entry.answer.set_exception(error)
 

@@ -14,14 +14,19 @@ from faststream.nats import NatsBroker
 from faststream.security import SASLPlaintext
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import ConsumerInfo
 
 from shared.events import topology
+from shared.ops import metrics
+from shared.ops.health import Failed
 from shared.ops.process import Unavailable
 from shared.ops.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _REFUSED_PAUSE = 1.0
+# A request ends after 5 s at the latest.
+_TURN = 9.0
 
 
 class NatsUnavailable(Unavailable):
@@ -166,7 +171,7 @@ class Hints:
     """Reads hints of one durable. ``fetch`` waits while nothing is there, and never raises for what NATS does.
 
     FastStream's own pull loop repeats a refused request at once; here a refusal (durable or stream missing) waits.
-    ``turned_at`` (monotonic) is the end of the last request, for readiness.
+    ``turned_at`` (monotonic) is the end of the last request, or when there last was no room for one: for readiness.
     """
 
     def __init__(self, client: Client, durable: topology.Durable) -> None:
@@ -196,18 +201,24 @@ class Hints:
             self.refused = True
             await asyncio.sleep(_REFUSED_PAUSE)
         finally:
-            self.turned_at = time.monotonic()
+            self.turned()
         return []
+
+    def turned(self) -> None:
+        """The loop that fetches is alive, though it may have no room for more just now."""
+        self.turned_at = time.monotonic()
+        metrics.LAST_FETCH.labels(self._durable.name).set(time.time())
 
     def _inbox(self) -> bytes:
         return bytes(self._client._inbox_prefix) + b"."
 
     async def check(self) -> None:
-        """For readiness: the last request is recent and was not refused."""
+        """For readiness: the durable is there, requests are not refused, and the last one is recent."""
+        await durable_there(self._client, self._durable)
         if self.refused:
-            raise RuntimeError("durable missing")
-        if time.monotonic() - self.turned_at > 30:
-            raise RuntimeError("no request lately")
+            raise Failed(f"requests to the durable {self._durable.name} are refused")
+        if (late := time.monotonic() - self.turned_at) > _TURN:
+            raise Failed(f"no request to the durable {self._durable.name} for {late:.0f} s")
 
 
 def connected(client: Client) -> Callable[[], Awaitable[None]]:
@@ -215,10 +226,46 @@ def connected(client: Client) -> Callable[[], Awaitable[None]]:
 
     async def check() -> None:
         if not client.is_connected:
-            raise ConnectionError("not connected")
+            raise Failed("not connected")
         await client.flush(timeout=1)
 
     return check
+
+
+async def durable_there(client: Client, durable: topology.Durable) -> ConsumerInfo:
+    """The durable as NATS has it. Raises Failed where it is missing, or its stream is."""
+    if not client.is_connected:
+        raise Failed("not connected")
+    try:
+        found: ConsumerInfo = await client.jetstream(timeout=1.5).consumer_info(durable.stream, durable.name)
+        return found
+    except nats.js.errors.NotFoundError as error:
+        raise Failed(f"the durable {durable.name} of the stream {durable.stream} is missing") from error
+
+
+async def look_at_topology(client: Client) -> list[str]:
+    """The names of streams and durables that are missing; what the durables hold goes to the metrics. Raises Failed."""
+    if not client.is_connected:
+        raise Failed("not connected")
+    js = client.jetstream(timeout=1.5)
+    absent = []
+    for stream in topology.streams():
+        try:
+            await js.stream_info(str(stream.name))
+        except nats.js.errors.NotFoundError:
+            absent.append(str(stream.name))
+    for durable in topology.DURABLES.values():
+        try:
+            info = await js.consumer_info(durable.stream, durable.name)
+        except nats.js.errors.NotFoundError:
+            absent.append(f"{durable.stream}.{durable.name}")
+            continue
+        labels = (durable.stream, durable.name)
+        metrics.CONSUMER_PENDING.labels(*labels).set(info.num_pending or 0)
+        metrics.CONSUMER_ACK_PENDING.labels(*labels).set(info.num_ack_pending or 0)
+        metrics.CONSUMER_REDELIVERED.labels(*labels).set(info.num_redelivered or 0)
+        metrics.CONSUMER_LAG.labels(*labels).set((info.num_pending or 0) + (info.num_ack_pending or 0))
+    return absent
 
 
 def _place(settings: Settings) -> str:

@@ -7,6 +7,7 @@ parser quotes values in it). ``CLOUDWARD_LOG_LEVEL=debug`` keeps the messages: n
 
 import logging
 import re
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -16,6 +17,8 @@ from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from shared.ops.metrics import RELEASE
 
 _STRUCK = "[struck out]"
 _SECRET_NAME = re.compile(
@@ -39,7 +42,7 @@ def configure(service: str, *, format: str = "json", level: str = "info") -> Non
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         _named(service),
         _exceptions(messages=number <= logging.DEBUG),
         strike_out,
@@ -107,8 +110,10 @@ def _clean(key: str, value: Any) -> Any:
 
 
 def _named(service: str) -> Processor:
+    instance = socket.gethostname()
+
     def add(_: WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event["service"] = service
+        event["service"], event["version"], event["instance"] = service, RELEASE, instance
         return event
 
     return add

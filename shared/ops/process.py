@@ -15,6 +15,7 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
+from shared.ops import tracing
 from shared.ops.log import configure
 from shared.ops.settings import Settings
 
@@ -46,6 +47,7 @@ def run_service(name: str, main: Callable[[Settings, Stop], Awaitable[None]]) ->
         sys.stderr.write(f"cloudward {name}: the settings are wrong: {problems}. Correct the environment.\n")
         sys.exit(MISCONFIGURED)
     configure(name, format=settings.log_format, level=settings.log_level)
+    tracing.configure(name, settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(name, settings, main))
     sys.exit(code)

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     parent_fd: int | None = Field(
         default=None, description="Open pipe from who started the process; it ends when the other side closes."
     )
+    otlp_endpoint: str | None = Field(
+        default=None, description="Where traces go by OTLP over HTTP, e.g. http://collector:4318; none: no traces."
+    )
+    otlp_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of new traces that are kept.")
     log_format: str = Field(default="json", description="json, or text for people.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 

@@ -166,6 +166,6 @@ async def test_the_sealer_as_a_process_seals_what_comes_and_says_when_it_refuses
             "state"
         ) != "degraded":
             await asyncio.sleep(0.1)
-        assert "cloudward_seal_refused 1.0" in (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+        assert "cloudward_audit_verify_failed 1.0" in (await http.get(f"http://127.0.0.1:{port}/metrics")).text
     stop.set()
     await running

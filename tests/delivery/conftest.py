@@ -2,7 +2,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import nats as nats_client
 import pytest_asyncio
+from nats.aio.client import Client
 
 from cli.embedded.supervisor import Supervisor
 from tests.delivery.workshop import Workshop, open_workshop
@@ -16,8 +18,19 @@ async def workshop(database: Database) -> AsyncIterator[Workshop]:
         yield workshop
 
 
+async def _quiet(_: Exception) -> None:
+    """What NATS says while a test takes it away is no news."""
+
+
 class House(World):
     """A whole Cloudward with two planners, and with a user of NATS who may do everything."""
+
+    async def nats(self) -> Client:
+        """As the user of NATS who may do everything."""
+        nats = self.house.nats
+        return await nats_client.connect(
+            nats.url, user="admin", password=nats.password("admin"), connect_timeout=3, error_cb=_quiet
+        )
 
     async def leads(self, name: str) -> bool:
         """Whether this planner says that it leads. One that stands still says nothing."""

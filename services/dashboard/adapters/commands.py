@@ -5,10 +5,12 @@ from typing import Protocol
 
 import nats.errors
 from nats.aio.client import Client
+from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from services.dashboard.domain.problems import ProblemError
 from shared.events.commands import Command, Reply
+from shared.ops import tracing
 
 
 class Commands(Protocol):
@@ -24,12 +26,26 @@ class NatsCommands:
         self._client, self._patience, self._timeout = client, patience, timeout
 
     async def send(self, command: Command) -> Reply:
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.template": command.SUBJECT,
+            "command_id": command.command_id,
+        }
+        with tracing.span(f"send {command.SUBJECT}", SpanKind.PRODUCER, attributes):
+            return await self._send(command)
+
+    async def _send(self, command: Command) -> Reply:
         owner = command.SUBJECT.split(".")[1]
         deadline = asyncio.get_running_loop().time() + self._patience
         while True:
             try:
                 answer = await self._client.request(
-                    command.SUBJECT, command.model_dump_json().encode(), timeout=self._timeout
+                    command.SUBJECT,
+                    command.model_dump_json().encode(),
+                    timeout=self._timeout,
+                    headers=tracing.headers() or None,
                 )
                 break
             except nats.errors.NoRespondersError:

@@ -1,7 +1,7 @@
 """What handlers share: the service's parts, who calls, and the command that a request is."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from uuid import uuid4
@@ -52,7 +52,7 @@ class Cookies:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The service, put together by ``app``. ``ending`` is set when the process is told to end: streams then close."""
+    """The service, put together by ``app``. ``notices``: sentences that every page shows. ``ending`` is set when the process is told to end: streams then close."""
 
     reads: Reads
     secrets: Secrets
@@ -66,6 +66,7 @@ class Parts:
     public_url: str | None = None
     cookies: Cookies = Cookies()
     attempts: Attempts = field(default_factory=Attempts)
+    notices: Callable[[], list[str]] = list
 
     @property
     def analyses(self) -> AnalysisReads:

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from services.dashboard.handlers.context import Parts
 from services.dashboard.handlers.events import BEAT, STREAM_HEADERS
 from services.dashboard.handlers.rendering import templates
+from shared.ops.metrics import SSE_CONNECTIONS
 
 COALESCE = 0.25  # seconds between two updates of a page: nobody reads faster
 Regions = Callable[[], Awaitable[dict[str, str]]]
@@ -35,6 +36,7 @@ async def _updates(service: Parts, regions: Regions, cookie: str | None) -> Asyn
     undo = [runner.on_move(lambda _: moved.set()) for runner in service.runners]
     shown: dict[str, str] = {}
     asked = monotonic()
+    SSE_CONNECTIONS.inc()
     try:
         yield "retry: 1000\n\n"
         while not service.ending.is_set():
@@ -57,6 +59,7 @@ async def _updates(service: Parts, regions: Regions, cookie: str | None) -> Asyn
             await asyncio.sleep(COALESCE)
             await _either(moved, service.ending, BEAT)
     finally:
+        SSE_CONNECTIONS.dec()
         for each in undo:
             each()
 

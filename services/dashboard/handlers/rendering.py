@@ -57,6 +57,6 @@ templates.globals |= {"words": words, "actions": actions}
 
 def page(service: Parts, name: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
     html = templates.get_template(name).render(
-        position=service.position, stalled=service.stalled, caller=CALLER.get(None), **values
+        position=service.position, notices=service.notices(), caller=CALLER.get(None), **values
     )
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})

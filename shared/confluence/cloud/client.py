@@ -18,7 +18,7 @@ class CloudSite(Spaces, Contents, Attachments, People):
 
     ``url``: the root without ``/wiki``, e.g. https://example.atlassian.net. ``timeout``: seconds one request may take
     in all (uploads: plus time for their bytes). Errors: ``shared.confluence.site``. A write is sent once, and only if
-    the gate allows it at that moment; after ``OutcomeUnknown`` (or a cancellation) look before repeating. Reads are
+    the gate allows it at that moment; ``id``: ours, for metrics; after ``OutcomeUnknown`` (or a cancellation) look before repeating. Reads are
     repeated a few times. Lists are async iterators that hold one page of results.
     """
 
@@ -34,13 +34,16 @@ class CloudSite(Spaces, Contents, Attachments, People):
         org_key: str | None = None,
         directory_id: str | None = None,
         org_url: str = ORGANIZATION_URL,
+        id: str = "",
     ) -> None:
         self.url = url.rstrip("/")
-        self._site = Transport(self.url, Credential(email, token), timeout=timeout, gate=gate)
+        self._site = Transport(self.url, Credential(email, token), timeout=timeout, gate=gate, id=id)
         self._org_id = org_id
         self._directory_id = directory_id
         self._organization = (
-            Transport(org_url, Credential(token=org_key), timeout=timeout, gate=gate) if org_id and org_key else None
+            Transport(org_url, Credential(token=org_key), timeout=timeout, gate=gate, id=id)
+            if org_id and org_key
+            else None
         )
 
     async def __aenter__(self) -> Self:

@@ -25,6 +25,7 @@ import stamina
 from httpx_aiohttp import AiohttpTransport
 
 from shared.confluence.cloud.gate import Gate, OpenGate
+from shared.confluence.observed import OPERATION, Observed
 from shared.confluence.site import (
     NotOnSite,
     OutcomeUnknown,
@@ -89,7 +90,9 @@ class Credential:
 class Transport:
     """One site (or the organization's API) at one base URL. Safe for concurrent use within one event loop."""
 
-    def __init__(self, url: str, credential: Credential, *, timeout: float, gate: Gate | None = None) -> None:
+    def __init__(
+        self, url: str, credential: Credential, *, timeout: float, gate: Gate | None = None, id: str = ""
+    ) -> None:
         self.url = url.rstrip("/")
         self._host = urlsplit(self.url).hostname or ""
         self._path = urlsplit(self.url).path
@@ -99,7 +102,10 @@ class Transport:
         # Connecting must fail before the whole request times out: only then is it known that nothing was sent.
         limits = httpx.Timeout(timeout, connect=timeout / 2, pool=timeout / 2)
         self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=self._session), timeout=limits, follow_redirects=False, headers=AGENT
+            transport=Observed(AiohttpTransport(client=self._session), "site", id),
+            timeout=limits,
+            follow_redirects=False,
+            headers=AGENT,
         )
 
     def _session(self) -> aiohttp.ClientSession:
@@ -283,7 +289,12 @@ class Transport:
             sent |= {"Content-Type": "application/json", "Content-Length": str(len(encoded))}
             content = encoded if len(encoded) <= CHUNK else _in_chunks(encoded)
         request = self._http.build_request(
-            method, self.url + path, params=_params(params), content=content, headers=sent
+            method,
+            self.url + path,
+            params=_params(params),
+            content=content,
+            headers=sent,
+            extensions={OPERATION: operation},
         )
         async with self._gate.slot():
             if writing:

@@ -18,6 +18,7 @@ import httpx
 import httpx_aiohttp
 
 from shared.confluence.cloud.gate import Gate, OpenGate
+from shared.confluence.observed import Observed
 from shared.confluence.source import (
     NotInSource,
     SourceError,
@@ -70,6 +71,7 @@ class Client:
         password: str | None,
         timeout: float,
         gate: Gate | None = None,
+        id: str = "",
     ) -> None:
         self._gate: Gate = gate or OpenGate()
         self.base = base_url.rstrip("/")
@@ -88,7 +90,7 @@ class Client:
         self._without_user = False
         self.credential = "token" if token else "password" if username else None
         self._http = httpx.AsyncClient(
-            transport=httpx_aiohttp.AiohttpTransport(),
+            transport=Observed(httpx_aiohttp.AiohttpTransport(), "source", id),
             headers=headers,
             auth=auth,
             timeout=timeout,

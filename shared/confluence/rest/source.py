@@ -68,8 +68,11 @@ class RestSource:
         password: str | None,
         timeout: float = 10.0,
         gate: Gate | None = None,
+        id: str = "",
     ) -> None:
-        self._client = Client(base_url, token=token, username=username, password=password, timeout=timeout, gate=gate)
+        self._client = Client(
+            base_url, token=token, username=username, password=password, timeout=timeout, gate=gate, id=id
+        )
         self._instance = Instance(self._client)
         self._people = People(self._instance)
         self._rights = Rights(self._instance, self._people)

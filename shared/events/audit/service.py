@@ -7,7 +7,6 @@ from pathlib import Path
 
 import asyncpg
 import structlog
-from prometheus_client import Gauge
 from pydantic import Field
 
 from shared.events import schema
@@ -16,15 +15,12 @@ from shared.events.audit.note import BadNote, SigningKey
 from shared.events.audit.seal import Busy, Sealer, SealRefused, note_seal
 from shared.events.database import FAILURES, open_pool
 from shared.events.store import UNAVAILABLE, AppendRefused, EventStore
+from shared.ops import health, metrics
 from shared.ops.health import Degraded, OpsServer
 from shared.ops.process import Stop, Unavailable
 from shared.ops.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-_SIZE = Gauge("cloudward_sealed_position", "Events under the newest checkpoint")
-_SEALED = Gauge("cloudward_sealed_timestamp_seconds", "When the log was last found sealed up to its end")
-_REFUSED = Gauge("cloudward_seal_refused", "1 while the sealer refuses to sign the log")
 
 # What passes by itself, or with a person's help; the next seal makes up for it. Among them: a folder that cannot be written.
 _PASSING: tuple[type[BaseException], ...] = (*FAILURES, *UNAVAILABLE, AppendRefused)
@@ -66,24 +62,23 @@ async def main(settings: Settings, stop: Stop) -> None:
         if refusal:
             raise Degraded(refusal[0])
 
-    async def database() -> None:
-        await pool.fetchval("SELECT 1", timeout=3)
-
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_close, pool)
         await schema.check(pool)
         store = await stack.enter_async_context(EventStore(pool))
-        await stack.enter_async_context(OpsServer(settings, "sealer", {"database": database, "log": accepted}))
+        await stack.enter_async_context(
+            OpsServer(settings, "sealer", {"database": health.database(pool), "log": accepted})
+        )
         sealer = Sealer(pool, keys, folder)
         while True:
             ending = stop.is_set()
             try:
                 sealed = await sealer.seal()
                 refusal.clear()
-                _REFUSED.set(0)
-                _SEALED.set(time.time())
+                metrics.VERIFY_FAILED.set(0)
+                metrics.CHECKPOINT_TIMESTAMP.set(time.time())
                 if sealed.checkpoint is not None:
-                    _SIZE.set(sealed.checkpoint.size)
+                    metrics.CHECKPOINT_POSITION.set(sealed.checkpoint.size)
                 if sealed.signed and sealed.checkpoint is not None:
                     log.info("sealed", size=sealed.checkpoint.size)
                     await note_seal(pool, store, sealed.checkpoint)
@@ -91,7 +86,7 @@ async def main(settings: Settings, stop: Stop) -> None:
                 if not refusal:
                     log.error("seal refused", why=str(error))
                 refusal[:] = [str(error)]
-                _REFUSED.set(1)
+                metrics.VERIFY_FAILED.set(1)
             except Busy:
                 log.info("another sealer is at work")
             except _PASSING as error:

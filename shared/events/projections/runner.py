@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import asyncpg
 import structlog
-from prometheus_client import Gauge
 
 from shared.events.contract import BadEvent, Recorded, UnknownEvent, event_types
 from shared.events.projections.base import (
@@ -18,6 +17,7 @@ from shared.events.projections.base import (
     checkpoint,
     set_checkpoint,
 )
+from shared.ops import metrics
 
 # What passes by itself: the database restarts, fails over, is busy, or someone holds the rows for a moment.
 TRANSIENT = (
@@ -33,11 +33,6 @@ TRANSIENT = (
 _RETRY_STOPPED = 30.0  # seconds: what stopped it may have been mended from outside, for instance by a rebuild
 
 log = structlog.get_logger("projection")
-
-_POSITION = Gauge("cloudward_projection_position", "Position of the log that a projection shows.", ["projection"])
-_STOPPED = Gauge(
-    "cloudward_projection_stopped", "1 while a projection stands still before an event it cannot pass.", ["projection"]
-)
 
 
 class Runner:
@@ -120,7 +115,7 @@ class Runner:
             await self._stop(rows[len(readable)].position, None)
             return 0
         self.state = ProjectionState(self.projection.name, self.state.position)
-        _STOPPED.labels(self.projection.name).set(0)
+        metrics.PROJECTION_STOPPED.labels(self.projection.name).set(0)
         return applied
 
     async def _position(self) -> int:
@@ -158,13 +153,13 @@ class Runner:
         if self.state.stopped_at != at:
             log.error("projection_stopped", projection=self.projection.name, position=at, status=status, error=name)
         self.state = ProjectionState(self.projection.name, at - 1, status, at, name)
-        _STOPPED.labels(self.projection.name).set(1)
+        metrics.PROJECTION_STOPPED.labels(self.projection.name).set(1)
         await self._moved_to(at - 1)
 
     async def _moved_to(self, position: int) -> None:
         if position == self.state.position:
             return
-        _POSITION.labels(self.projection.name).set(position)
+        metrics.PROJECTION_POSITION.labels(self.projection.name).set(position)
         state = self.state
         self.state = ProjectionState(state.name, position, state.status, state.stopped_at, state.error)
         async with self._moved:

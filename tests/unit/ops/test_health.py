@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -43,4 +47,37 @@ async def test_readiness_is_red_while_one_check_fails_and_liveness_is_not(tmp_pa
             answer = await http.get("/readyz")
             assert answer.status_code == 200
             assert answer.json()["checks"]["projection"]["state"] == "degraded"
-            assert "cloudward_event_loop_lag_seconds" in (await http.get("/metrics")).text
+            assert "cloudward_loop_lag_seconds" in (await http.get("/metrics")).text
+
+
+_STUCK = """
+import asyncio, sys, time
+from shared.ops.health import OpsServer
+from shared.ops.process import run_service
+async def main(settings, stop):
+    async with OpsServer(settings, "executor") as ops:
+        print(ops.port, flush=True)
+        await asyncio.sleep(0.5)
+        time.sleep(8)  # no await: the loop is stuck
+        await stop.wait()
+run_service("executor", main)
+"""
+
+
+def test_a_stuck_event_loop_is_named_while_it_is_stuck_and_no_longer_than_that() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _STUCK], stdout=subprocess.PIPE, text=True, env={**os.environ, "CLOUDWARD_OPS_PORT": "0"}
+    )
+    try:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        for status in (503, 200):
+            deadline = time.monotonic() + 15
+            while (answer := httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)).status_code != status:
+                assert time.monotonic() < deadline, answer.text
+                time.sleep(0.1)
+            state = answer.json()["checks"]["event loop"]["state"]
+            assert state == ("failed" if status == 503 else "ok")
+    finally:
+        child.kill()
+        child.communicate()
