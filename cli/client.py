@@ -105,6 +105,13 @@ class Client:
         self.position = max(self.position, answer.get("position") or 0)
         return answer
 
+    def get_text(self, path: str) -> str:
+        """A document that is no JSON."""
+        answer = self._http.get(path)
+        if answer.is_error:
+            raise ClientError(f"The dashboard answers {answer.status_code}.", "Check the name.", "http_error")
+        return answer.text
+
     def post_text(self, path: str, text: str, media_type: str = "application/yaml") -> dict[str, Any]:
         """A command whose body is a file of YAML, or of another type."""
         headers = {"Idempotency-Key": uuid4().hex, "Content-Type": media_type}

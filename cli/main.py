@@ -42,7 +42,16 @@ def _options(
 local.register(app)
 #: Verbs that stand alone load only their own module: all together take a second to load.
 _ALONE = {"sandbox": "cli.sandbox"}
-_MODULES = ("cli.access", "cli.audit", "cli.people", "cli.remote", "cli.sandbox", "cli.tables", "cli.tryout")
+_MODULES = (
+    "cli.access",
+    "cli.audit",
+    "cli.people",
+    "cli.remote",
+    "cli.planning",
+    "cli.sandbox",
+    "cli.tables",
+    "cli.tryout",
+)
 for _module in [_ALONE[verb] for verb in sys.argv[1:2] if verb in _ALONE] or _MODULES:
     if importlib.util.find_spec(_module) is not None:
         importlib.import_module(_module).register(app)

@@ -123,7 +123,7 @@ def add_source(
     secret = credential(credential_reference, token_from, user, password_from)
     with Client.discover(url, token_file, data) as client:
         answer = client.post("/sources", {**body, "credential": secret} if secret else body)
-    _recorded(answer, json, f"Source “{name}” is registered. Next: cloudward analyze {name} --wait")
+    recorded(answer, json, f"Source “{name}” is registered. Next: cloudward analyze {name} --wait")
 
 
 @source_app.command("list")
@@ -155,7 +155,7 @@ def repair_addresses(
         answer = client.post(f"/sources/{found['id']}/address-repairs", {"duplicates": duplicates, "others": others})
     made = {name: answer["result"].get(name, 0) for name in ("merged", "generated", "former")}
     sentence = f"{made['merged']:,} merged, {made['generated']:,} addresses generated, {made['former']:,} Former users."
-    _recorded(answer, json, f"“{found['name']}”: {sentence}")
+    recorded(answer, json, f"“{found['name']}”: {sentence}")
 
 
 @site_app.command("add")
@@ -182,7 +182,7 @@ def add_site(
     secret = credential(credential_reference, token_from, email=email)
     with Client.discover(url, token_file, data) as client:
         answer = client.post("/sites", {**body, "credential": secret} if secret else body)
-    _recorded(answer, json, f"Site “{name}” is registered.")
+    recorded(answer, json, f"Site “{name}” is registered.")
 
 
 @site_app.command("list")
@@ -207,7 +207,7 @@ def analyze(
         found = client.find("source", source)
         answer = client.post(f"/sources/{found['id']}/analyses")
         if not wait:
-            _recorded(answer, json, f"The analysis of “{found['name']}” has begun.")
+            recorded(answer, json, f"The analysis of “{found['name']}” has begun.")
             return
         with render.err.status(f"Reading {found['name']} …") as line:
 
@@ -343,7 +343,7 @@ def save_plan(
         if narrowed:
             body["filter"] = narrowed
         answer = client.post("/plans", body)
-    _recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")
+    recorded(answer, json, f"Plan “{name}” is saved. Next: cloudward plan run {name!r} --watch")
 
 
 def _save_file(
@@ -366,10 +366,10 @@ def _save_file(
                     "plan_file_wrong",
                     found["mistakes"],
                 )
-            _recorded(found, json, f"{file} is right: it would be saved as “{found['plan']['name']}”.")
+            recorded(found, json, f"{file} is right: it would be saved as “{found['plan']['name']}”.")
             return
         answer = client.post_text("/plan-file", text)
-    _recorded(answer, json, f"The plan of {file} is saved.")
+    recorded(answer, json, f"The plan of {file} is saved.")
 
 
 def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
@@ -443,7 +443,7 @@ def run_plan(
         if watch:
             _watched(client, found["id"], json)
         else:
-            _recorded(answer, json, f"Plan “{found['name']}” runs. Watch it: cloudward plan watch {found['name']!r}")
+            recorded(answer, json, f"Plan “{found['name']}” runs. Watch it: cloudward plan watch {found['name']!r}")
 
 
 def _verb(verb: str, said: str, help: str) -> None:
@@ -455,7 +455,7 @@ def _verb(verb: str, said: str, help: str) -> None:
         with Client.discover(url, token_file, data) as client:
             found = client.find("plan", plan)
             answer = client.post(f"/plans/{found['id']}/{verb}")
-        _recorded(answer, json, said.format(name=found["name"]))
+        recorded(answer, json, said.format(name=found["name"]))
 
 
 _verb(
@@ -465,6 +465,7 @@ _verb(
 )
 _verb("pause", "“{name}” is paused.", "Pause a plan: nothing new starts until it is resumed.")
 _verb("resume", "“{name}” goes on.", "Go on with a paused plan.")
+_verb("unschedule", "“{name}” does not start by itself any more.", "Take back the start time of a plan.")
 _verb("archive", "“{name}” is hidden from lists.", "Hide a plan from lists. Nothing is deleted.")
 _verb("retry-stuck", "“{name}” is tried again.", "Try a plan again whose event could not be decided.")
 
@@ -577,7 +578,7 @@ def _watched(client: Client, plan: str, json: bool) -> None:
         raise typer.Exit(errors.PLAN_ENDED_BADLY)
 
 
-def _recorded(answer: dict[str, Any], json: bool, sentence: str) -> None:
+def recorded(answer: dict[str, Any], json: bool, sentence: str) -> None:
     if json:
         render.document(answer)
     else:

@@ -9,7 +9,7 @@ import typer
 
 from cli import render
 from cli.client import Client, ClientError
-from cli.remote import Data, Json, Plan, TokenFile, Url, _recorded, _shown, expected, plan_app, source_app
+from cli.remote import Data, Json, Plan, TokenFile, Url, _shown, expected, plan_app, recorded, source_app
 
 Source = Annotated[str, typer.Argument(help="Name or id of the source.", metavar="SOURCE")]
 Out = Annotated[
@@ -196,7 +196,7 @@ def addresses(
         if back is not None:
             answer = client.post_text(path, _read(back), "text/csv; charset=utf-8")
             made = answer["result"]
-            _recorded(
+            recorded(
                 answer,
                 json,
                 f"{made['corrected']:,} corrected, {made['merged']:,} merged, {made['former']:,} Former users.",
@@ -238,7 +238,7 @@ def domains(
         else:
             answer = client.post(path, {"trusted": trust or [], "untrusted": distrust or [], "every": trust_all})
     made = answer["result"]
-    _recorded(answer, json, f"{made['trusted']:,} domains are trusted, {made['untrusted']:,} are not.")
+    recorded(answer, json, f"{made['trusted']:,} domains are trusted, {made['untrusted']:,} are not.")
 
 
 @source_app.command("map")
@@ -260,4 +260,4 @@ def record_map(
         answer = client.post(f"/sources/{client.find('source', source)['id']}/maps", files)
     made = answer["result"]
     sentence = f"{made['groups']:,} groups ({made['dropped']:,} dropped), {made['users']:,} users."
-    _recorded(answer, json, f"{sentence} Next: cloudward plan save … --map {made['map']}")
+    recorded(answer, json, f"{sentence} Next: cloudward plan save … --map {made['map']}")

@@ -278,7 +278,17 @@ class Analysis:
             return None
         numbers = survey.finish()
         await self._keep(survey)
-        await keys_of(self._pool, self._source_id, source, survey.named)
+        related = await keys_of(self._pool, self._source_id, source, survey.named)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "DELETE FROM people.related WHERE source = $1 AND space = $2", self._source_id, space.id
+            )
+            await connection.execute(
+                "INSERT INTO people.related SELECT $1, $2, k FROM unnest($3::text[]) k ON CONFLICT DO NOTHING",
+                self._source_id,
+                space.id,
+                related,
+            )
         return numbers
 
     async def _forget(self, space: str) -> None:

@@ -8,6 +8,7 @@ from services.analyzer.domain.addresses import generated
 from services.analyzer.people import mark_duplicates
 from shared.events import commands as c
 from shared.events.catalog.analysis import AnalysisStarted
+from shared.events.catalog.check import ChecksStarted
 from shared.events.catalog.source import AddressesRepaired, SourceRegistered
 from shared.events.deciding import Decider, refused
 from shared.events.store import EventStore
@@ -67,6 +68,20 @@ class Handlers(Decider):
         event = AnalysisStarted(analysis=analysis, source=command.source, chunk=derived_id(analysis, "chunk"))
         return await self.decide(command, f"analysis-{analysis}", -1, event)
 
+    async def run_checks(self, command: c.RunChecks) -> c.Reply:
+        """A round of checks is recorded as work; its results are read by the plan."""
+        if (done := await self.recorded(command)) is not None:
+            return done
+        round_ = derived_id(command.command_id, "checks")
+        event = ChecksStarted(
+            analysis=round_,
+            plan=command.plan,
+            source=command.source,
+            site=command.site,
+            chunk=derived_id(round_, "chunk"),
+        )
+        return await self.decide(command, f"analysis-{round_}", -1, event)
+
     async def repair_addresses(self, command: c.RepairAddresses) -> c.Reply:
         done = await self.recorded(command)
         rows = await self._store.read_stream(f"source-{command.source}")
@@ -107,5 +122,6 @@ class Handlers(Decider):
 COMMANDS: dict[type[c.Command], str] = {
     c.RegisterSource: "register_source",
     c.Analyze: "analyze",
+    c.RunChecks: "run_checks",
     c.RepairAddresses: "repair_addresses",
 }

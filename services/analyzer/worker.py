@@ -7,7 +7,9 @@ import asyncpg
 import structlog
 
 from services.analyzer.analysis import Analysis, Sources
+from services.analyzer.checks import Checks
 from shared.events.answering import service_key
+from shared.events.catalog.check import ChecksStarted
 from shared.events.claims import Claim, Claims, LeaseLost
 from shared.events.contract import Actor
 from shared.events.store import UNAVAILABLE, EventStore
@@ -49,12 +51,19 @@ class Analyzer:
     async def close(self) -> None:
         await self._sources.close()
 
+    async def _work_of(self, claim: Claim) -> Analysis | Checks:
+        """By how its stream begins."""
+        first = (await self._store.read_stream(f"analysis-{claim.work.task}"))[0].event
+        if isinstance(first, ChecksStarted):
+            return Checks(self._store, self._pool, self._settings, self._actor, claim)
+        return Analysis(self._store, self._pool, self._settings, self._actor, claim, self._sources)
+
     async def _run(self, claim: Claim) -> None:
         with structlog.contextvars.bound_contextvars(analysis=claim.work.task, attempt=claim.attempt):
             try:
                 async with claim, self._claims.traced(claim):
                     try:
-                        await Analysis(self._store, self._pool, self._settings, self._actor, claim, self._sources).run()
+                        await (await self._work_of(claim)).run()
                     except asyncio.CancelledError:
                         await claim.release(())
                         raise

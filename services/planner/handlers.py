@@ -4,6 +4,7 @@ A command sent twice has one effect: its first event's id follows from the comma
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -11,18 +12,23 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from services.planner.domain import plans
+from services.planner.judging import Judge, Judged, consent
 from services.planner.saving import Saving
+from services.planner.starting import Starting, refusal
 from shared.events import commands as c
 from shared.events.catalog.plan import (
     PlanArchived,
+    PlanCheckDecided,
     PlanPaused,
     PlanResumed,
     PlanSaved,
-    PlanStarted,
+    PlanScheduled,
     PlanStopRequested,
+    PlanUnscheduled,
     PlanUnstuck,
 )
 from shared.events.catalog.target import SiteRegistered
+from shared.events.checks import CHECKS, Check
 from shared.events.contract import BadEvent, Event, UnknownEvent
 from shared.events.deciding import OVERTAKEN, Decider, refused
 from shared.events.store import EventStore
@@ -73,6 +79,65 @@ class Handlers(Decider):
     async def run_plan(self, command: c.RunPlan) -> c.Reply:
         return await self._about_plan(command, plans.run, None)
 
+    async def schedule_plan(self, command: c.SchedulePlan) -> c.Reply:
+        return await self._about_plan(command, plans.schedule, None)
+
+    async def unschedule_plan(self, command: c.UnschedulePlan) -> c.Reply:
+        return await self._about_plan(command, plans.unschedule, PlanUnscheduled(plan=command.plan))
+
+    async def decide_check(self, command: c.DecideCheck) -> c.Reply:
+        if command.excluded and not CHECKS[command.check].excludable:
+            return refused(
+                "not_excludable",
+                f"The check {command.check} cannot be left out: it {'forbids the run' if CHECKS[command.check].blocks else 'has no say'}.",
+                CHECKS[command.check].way_on,
+                422,
+            )
+        event = PlanCheckDecided(plan=command.plan, check=command.check, excluded=command.excluded)
+        return await self._about_plan(command, plans.decide_check, event)
+
+    async def judge_checks(self, command: c.JudgeChecks) -> c.Reply:
+        """A question: nothing is recorded."""
+        await self._caught_up()
+        saved = await self._saved(command.plan)
+        if isinstance(saved, c.Reply):
+            return saved
+        judged = await Judge(self._store, self._pool, saved).all()
+        return c.Reply(id=command.plan, result={"checks": [each.document() for each in judged]})
+
+    async def copy_plan(self, command: c.CopyPlan) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        saved = await self._saved(command.plan)
+        if isinstance(saved, c.Reply):
+            return saved
+        return await self.save_plan(await Saving(self._store, self._pool).copy(command, saved))
+
+    async def _saved(self, plan: str) -> PlanSaved | c.Reply:
+        rows = await self._store.read_stream(f"plan-{plan}")
+        event = rows[0].event if rows else None
+        if not isinstance(event, PlanSaved):
+            return refused("plan_unknown", "There is no such plan.", "List them: cloudward plan list.", 404)
+        return event
+
+    async def _prepare(self, command: c.RunPlan | c.SchedulePlan, plan: plans.Plan) -> Event | c.Reply:
+        """The event of a run or of its start time; or why it is refused."""
+        await self._caught_up()
+        if isinstance(command, c.RunPlan):
+            if command.digest is not None and command.digest != plan.saved.digest:
+                return refused(
+                    "digest_mismatch",
+                    "What was reviewed is not what this plan holds.",
+                    "Review the plan again: cloudward plan review.",
+                )
+            return await Starting(self._store, self._pool).prepare(plan.saved, command.consent)
+        if command.start_at <= time.time() * 1e6:
+            return refused("time_past", "The start time is in the past.", "Give a later one, or run the plan now.", 422)
+        stands = await consent(self._pool, plan.saved, command.consent)
+        if stands is None:
+            return refusal(Judged(Check.CONSENT, "error"))
+        return PlanScheduled.model_validate({"plan": plan.id, "start_at": command.start_at, "consent": stands})
+
     async def stop_plan(self, command: c.StopPlan) -> c.Reply:
         return await self._about_plan(command, plans.stop, PlanStopRequested(plan=command.plan))
 
@@ -107,8 +172,8 @@ class Handlers(Decider):
                 return refused("plan_unknown", "There is no such plan.", "List them: cloudward plan list.", 404)
             if (no := decide(plan)) is not None:
                 return refused(no.code, no.detail, no.way_on)
-            if isinstance(command, c.RunPlan):
-                prepared = await self._prepare_run(command, plan)
+            if isinstance(command, c.RunPlan | c.SchedulePlan):
+                prepared = await self._prepare(command, plan)
                 if isinstance(prepared, c.Reply):
                     return prepared
                 event = prepared
@@ -117,57 +182,6 @@ class Handlers(Decider):
             if reply.problem is None or reply.problem.code != OVERTAKEN:
                 return reply
         return reply
-
-    async def _prepare_run(self, command: c.RunPlan, plan: plans.Plan) -> PlanStarted | c.Reply:
-        """The run's event, or why it is refused: consent, and people whose addresses nobody has repaired."""
-        await self._caught_up()
-        saved = plan.saved
-        await self._keep_keys(saved)
-        unknown_too = saved.users != "none"
-        rows = await self._pool.fetch(
-            "SELECT address, count(*) AS n FROM people.person WHERE source = $1 AND repair IS NULL"
-            " AND (address IN ('invalid', 'duplicate') OR ($2 AND address = 'unknown')) GROUP BY address ORDER BY address",
-            saved.source,
-            unknown_too,
-        )
-        if rows:
-            numbers = ", ".join(f"{r['n']} {r['address']}" for r in rows)
-            return refused(
-                "email_errors_unresolved",
-                f"The source has people with unusable e-mail addresses: {numbers}.",
-                "Repair them where they are kept, or decide here: cloudward source repair SOURCE --duplicates merge"
-                " --others generate.",
-                findings=[{"address": r["address"], "people": r["n"]} for r in rows],
-            )
-        if await self._pool.fetchval("SELECT sandbox FROM work.site WHERE site = $1", saved.site):
-            return PlanStarted(plan=plan.id, consent="not_needed_for_sandbox")
-        if command.consent:
-            return PlanStarted(plan=plan.id, consent="given")
-        before = await self._pool.fetchval(
-            "SELECT true FROM work.plan WHERE source = $1 AND site = $2 AND consent = 'given' LIMIT 1",
-            saved.source,
-            saved.site,
-        )
-        if before:
-            return PlanStarted(plan=plan.id, consent="given_before")
-        return refused(
-            "consent_required",
-            "Nobody has agreed yet that data of this source are copied to this site.",
-            "Run it with --consent to agree; who and when is recorded.",
-        )
-
-    async def _keep_keys(self, saved: PlanSaved) -> None:
-        """A space that goes on in what an earlier plan made keeps the key that it got then."""
-        await self._pool.execute(
-            "INSERT INTO people.plan_key SELECT $1, m.id, k.key FROM work.id_map m JOIN work.task t ON t.task = m.task"
-            " JOIN people.plan_key k ON k.plan = t.plan AND k.space = m.id WHERE m.site = $2 AND m.source = $3"
-            " AND m.kind = 'space' AND m.id = ANY($4) AND (t.what = 'attachments' OR m.id = ANY($5)) ON CONFLICT DO NOTHING",
-            saved.plan,
-            saved.site,
-            saved.source,
-            list(saved.spaces),
-            [scope.space for scope in saved.scopes if scope.what != "all"],
-        )
 
     async def _caught_up(self) -> None:
         """Waits a little until the tables of work hold what the log held when the command came."""
@@ -198,6 +212,11 @@ COMMANDS: dict[type[c.Command], str] = {
     c.RegisterSite: "register_site",
     c.SavePlan: "save_plan",
     c.RunPlan: "run_plan",
+    c.SchedulePlan: "schedule_plan",
+    c.UnschedulePlan: "unschedule_plan",
+    c.CopyPlan: "copy_plan",
+    c.DecideCheck: "decide_check",
+    c.JudgeChecks: "judge_checks",
     c.StopPlan: "stop_plan",
     c.PausePlan: "pause_plan",
     c.ResumePlan: "resume_plan",

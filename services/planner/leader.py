@@ -106,6 +106,7 @@ class Leader:
                 # However busy it is: a decision that was overtaken and forgotten is made now.
                 looked_at = now
                 await manager.look_at_all()
+                await manager.start_due()
             if worked or now - swept_at > self._settings.sweep:
                 swept_at = now
                 await dispatch.sweep()

@@ -16,9 +16,17 @@ import structlog
 from services.planner import endings
 from services.planner.domain import plans, tasks
 from services.planner.slices import cut
+from services.planner.starting import Starting, check_of
 from shared.confluence.spacekey import site_key
 from shared.events.catalog.chunk import ChunkEnded
-from shared.events.catalog.plan import PlanFailed, PlanFinished, PlanStopped, PlanStuck
+from shared.events.catalog.plan import (
+    PlanFailed,
+    PlanFinished,
+    PlanStarted,
+    PlanStartRefused,
+    PlanStopped,
+    PlanStuck,
+)
 from shared.events.catalog.target import SpaceReleased, SpaceReserved
 from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
 from shared.events.catalog.work import Kind, Phase, TaskKind
@@ -84,6 +92,26 @@ class Manager:
             await self._pool.fetchval("SELECT position FROM work.checkpoint WHERE name = $1", _CHECKPOINT) or 0
         )
         await self.look_at_all()
+
+    async def start_due(self) -> None:
+        """Starts the plans whose time has come; where a check forbids it, that is recorded and the plan stays READY."""
+        due = await self._pool.fetch(
+            "SELECT plan, version FROM work.plan WHERE status = 'READY' AND NOT archived AND start_at <= clock_timestamp()"
+        )
+        for row in due:
+            plan = await self._plan(row["plan"])
+            if plan is None or plan.start_at is None or plan.version != row["version"]:
+                continue  # the tables or the log have moved on: it is looked at again
+            prepared = await Starting(self._store, self._pool).prepare(plan.saved, False, scheduled=True)
+            event: Event
+            if isinstance(prepared, PlanStarted):
+                event = prepared
+            else:
+                code = prepared.problem.code if prepared.problem else ""
+                event = PlanStartRefused(plan=plan.id, check=check_of(code))
+            await self._append(
+                f"plan-{plan.id}", plan.version, derived_id(plan.id, f"due:{plan.version}"), event, plan.id
+            )
 
     async def look_at_all(self) -> None:
         self._dirty_plans |= {

@@ -63,6 +63,32 @@ class Saving:
             accepted.add(Reason.SPACE_KEY_CONFLICT)
         return await self._record(command, plan, analysis, [s.space for s in chosen], accepted)
 
+    async def copy(self, command: c.CopyPlan, saved: PlanSaved) -> c.SavePlan:
+        """The command that saves what a plan holds under another name."""
+        keys = await self._pool.fetch("SELECT space, key FROM people.plan_key WHERE plan = $1", saved.plan)
+        named = await self._pool.fetchval("SELECT access_group FROM people.plan WHERE id = $1", saved.plan)
+        return c.SavePlan(
+            command_id=command.command_id,
+            actor=command.actor,
+            correlation=command.correlation,
+            name=command.name,
+            source=saved.source,
+            site=saved.site,
+            stage=saved.stage,
+            users=saved.users,
+            groups=saved.groups,
+            spaces=list(saved.spaces),
+            accepted=[reason.value for reason in saved.accepted],
+            scopes=[c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes],
+            key_conflicts=saved.key_conflicts,
+            new_keys={row["space"]: row["key"] for row in keys},
+            addresses=saved.addresses,
+            copy_of=saved.plan,
+            map=saved.map,
+            access_group=named,
+            options=saved.options,
+        )
+
     async def _chosen(self, command: c.SavePlan, analysis: str) -> Sequence[Candidate] | c.Reply:
         """The plan's spaces, each with what the analysis says about it, in the analysis' order."""
         known: dict[str, Candidate] = {}

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.catalog.plan import MoveOptions
+from shared.events.checks import Check
 from shared.events.contract import Actor
-from shared.events.types import Id
+from shared.events.types import Digest, Id, Micros
 
 
 class Command(BaseModel):
@@ -155,8 +156,11 @@ class PlanCommand(Command):
 
 
 class RunPlan(PlanCommand):
+    """``digest``: of what was reviewed; a plan with another one is not run."""
+
     SUBJECT: ClassVar[str] = "cmd.planner.run_plan"
     consent: bool = False
+    digest: Digest | None = None
 
 
 class StopPlan(PlanCommand):
@@ -177,3 +181,42 @@ class ArchivePlan(PlanCommand):
 
 class RetryStuck(PlanCommand):
     SUBJECT: ClassVar[str] = "cmd.planner.retry_stuck"
+
+
+class SchedulePlan(PlanCommand):
+    """``start_at``: in microseconds since 1970. Consent is asked for now."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.schedule_plan"
+    start_at: Micros
+    consent: bool = False
+
+
+class UnschedulePlan(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.unschedule_plan"
+
+
+class CopyPlan(PlanCommand):
+    """Saves a new plan that holds what this one holds, by the last analysis."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.copy_plan"
+    name: str = Field(min_length=1, max_length=200)
+
+
+class DecideCheck(PlanCommand):
+    SUBJECT: ClassVar[str] = "cmd.planner.decide_check"
+    check: Check
+    excluded: bool
+
+
+class JudgeChecks(PlanCommand):
+    """A question, not a change: the answer's ``result`` holds ``checks``."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.judge_checks"
+
+
+class RunChecks(PlanCommand):
+    """Asks source and site what the checks of the plan need to know; the answer names the round."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.run_checks"
+    source: Id
+    site: Id

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,7 +110,7 @@ async def open_pool(
                 timeout=10,
                 init=prepare,
                 reset=_nothing,
-                server_settings={"application_name": application},
+                server_settings={"application_name": f"{application} {version('cloudward')}"},
             )
             metrics.watch_pool(pool)
             return pool

@@ -20,7 +20,7 @@ from shared.events.audit import verify_log
 from shared.events.audit.export import line, note_line
 from shared.events.audit.note import Checkpoint, SigningKey
 from shared.events.audit.tree import Frontier
-from shared.events.catalog import access, chunk, plan, system, target, task, work
+from shared.events.catalog import access, check, chunk, plan, system, target, task, work
 from shared.events.catalog.analysis import (
     AnalysisFailed,
     AnalysisFailure,
@@ -32,6 +32,7 @@ from shared.events.catalog.analysis import (
 )
 from shared.events.catalog.source import DomainsReviewed, MapRecorded
 from shared.events.catalog.work import Phase, TaskKind
+from shared.events.checks import Check
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
 from shared.events.reasons import Reason
 from shared.events.record import leaf, link, origin, record
@@ -95,6 +96,22 @@ def story() -> list[Event]:
         plan.PlanStarted(plan=id_of("third"), consent="given"),
         whole,
         saved.model_copy(update=partly(id_of("fourth"))),
+        check.ChecksStarted(
+            analysis=id_of("round"), plan=id_of("fourth"), source=SOURCE, site=SITE, chunk=id_of("round-chunk")
+        ),
+        check.ChecksCompleted(
+            analysis=id_of("round"),
+            plan=id_of("fourth"),
+            results=(
+                check.CheckResult(check=Check.SPACE_KEYS, result="warning", findings=1),
+                check.CheckResult(check=Check.SITE_REACHABLE, result="passed"),
+            ),
+        ),
+        plan.PlanCheckDecided(plan=id_of("fourth"), check=Check.SPACE_KEYS, excluded=True),
+        plan.PlanScheduled(plan=id_of("fourth"), start_at=BEGAN + 10**9, consent="given"),
+        plan.PlanUnscheduled(plan=id_of("fourth")),
+        plan.PlanScheduled(plan=id_of("fourth"), start_at=BEGAN + 10**9, consent="given_before"),
+        plan.PlanStartRefused(plan=id_of("fourth"), check=Check.ADDRESSES),
         plan.PlanStarted(plan=id_of("fourth"), consent="given_before"),
         task.TaskStarted(
             task=id_of("space-d"),

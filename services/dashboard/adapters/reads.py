@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
@@ -251,7 +252,9 @@ class Reads:
         summary = summaries[0]
         async with self.pool.acquire() as connection:
             choice = await connection.fetchrow(
-                "SELECT users, groups, accepted, key_conflicts, addresses, copy_of FROM read.plan WHERE plan = $1", id
+                "SELECT r.users, r.groups, r.accepted, r.key_conflicts, r.addresses, r.copy_of, r.start_at, r.start_refused,"
+                " coalesce(w.digest, '') AS digest FROM read.plan r LEFT JOIN work.plan w USING (plan) WHERE r.plan = $1",
+                id,
             )
             tasks = await self._tasks(connection, summary, None if spaces else [], True)
             reasons = await self._reasons(connection, id, choice["accepted"] if choice else [])
@@ -291,6 +294,18 @@ class Reads:
             source,
         )
         return {row["space"]: row["key"] for row in rows}
+
+    async def round_completed(self, round: str) -> bool:
+        return bool(await self.pool.fetchval("SELECT state = 'completed' FROM work.checks WHERE round = $1", round))
+
+    async def check_findings(self, round: str, check: str) -> list[dict[str, Any]]:
+        """All that a round of checks found of one."""
+        rows = await self.pool.fetch(
+            "SELECT found::text AS found FROM people.check_finding WHERE round = $1 AND name = $2 ORDER BY ordinal",
+            round,
+            check,
+        )
+        return [json.loads(row["found"]) for row in rows]
 
     async def has_stream(self, category: str, id: str) -> bool:
         """By the log, not by the read model: what was recorded a moment ago is there."""

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.dashboard.domain.access import Role
 from shared.events.catalog.plan import MoveOptions
+from shared.events.checks import Check
 from shared.events.commands import Scope, SpaceFilter
 from shared.events.reasons import Reason
-from shared.events.types import Id
+from shared.events.types import Digest, Id
 
 
 class Input(BaseModel):
@@ -109,9 +110,48 @@ class CheckedFile(BaseModel):
 
 
 class RunIn(Input):
-    """``consent``: someone agrees that data of the source are copied to the site."""
+    """``consent``: someone agrees that data of the source are copied to the site. ``digest``: of what was reviewed; a plan
+    that holds something else is not run."""
 
     consent: bool = False
+    digest: Digest | None = None
+
+
+class ScheduleIn(Input):
+    """``start_at``: ISO 8601 with zone."""
+
+    start_at: AwareDatetime
+    consent: bool = False
+
+
+class CopyIn(Input):
+    name: str = Field(min_length=1, max_length=200)
+
+
+class DecideIn(Input):
+    excluded: bool
+
+
+class CheckOut(BaseModel):
+    """``blocks``: an error forbids the run. ``excludable``: may be left out. ``count`` of findings, the first 1,000 of which
+    are here. ``checked_at``: when source or site was asked; None: it is judged by what is recorded."""
+
+    check: Check
+    result: Literal["passed", "warning", "error", "not_checked"]
+    meaning: str
+    way_on: str
+    blocks: bool
+    excludable: bool
+    excluded: bool
+    count: int
+    findings: list[dict[str, Any]]
+    checked_at: datetime | None
+    round: str | None
+
+
+class RoundOut(BaseModel):
+    round: str
+    completed: bool
 
 
 class TokenIn(Input):
@@ -436,6 +476,9 @@ class PlanDetail(PlanSummary):
     key_conflicts: str = "fail"
     addresses: str = "source"
     copy_of: str | None = None
+    digest: str = ""
+    start_at: datetime | None = None
+    start_refused: str | None = None
     tasks: list[Task]
     reasons: list[ReasonGroup]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Annotated, NoReturn
+from uuid import uuid4
 
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import StreamingResponse
@@ -11,17 +12,37 @@ from services.dashboard.adapters.reads import totals
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import immutable, not_found
 from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
-from services.dashboard.domain.shapes import PlanDetail, PlanIn, PlanSummary, Recorded, Report, RunIn
+from services.dashboard.domain.shapes import (
+    CheckOut,
+    CopyIn,
+    DecideIn,
+    PlanDetail,
+    PlanIn,
+    PlanSummary,
+    Recorded,
+    Report,
+    RoundOut,
+    RunIn,
+    ScheduleIn,
+)
+from services.dashboard.domain.tables import to_csv
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
+from shared.events.checks import Check
 from shared.events.commands import (
     ArchivePlan,
+    CopyPlan,
+    DecideCheck,
+    JudgeChecks,
     PausePlan,
     PlanCommand,
     ResumePlan,
     RetryStuck,
+    RunChecks,
     RunPlan,
     SavePlan,
+    SchedulePlan,
     StopPlan,
+    UnschedulePlan,
 )
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
@@ -59,7 +80,67 @@ async def run_plan(
     service: PartsOf, id: CommandId, plan: str, body: Annotated[RunIn | None, Body()] = None
 ) -> Recorded:
     await _exists(service, plan)
-    return await send(service, RunPlan(**envelope(id), plan=plan, consent=body is not None and body.consent))
+    given = body or RunIn()
+    return await send(service, RunPlan(**envelope(id), plan=plan, consent=given.consent, digest=given.digest))
+
+
+@router.post("/plans/{plan}/schedule", status_code=202, summary="Start a plan at a time")
+async def schedule_plan(service: PartsOf, id: CommandId, plan: str, body: ScheduleIn) -> Recorded:
+    """It starts by itself then, if nothing forbids it. Consent is needed now, where it is needed at all."""
+    await _exists(service, plan)
+    start_at = int(body.start_at.timestamp() * 1_000_000)
+    return await send(service, SchedulePlan(**envelope(id), plan=plan, start_at=start_at, consent=body.consent))
+
+
+@router.post("/plans/{plan}/unschedule", status_code=202, summary="Take back a start time")
+async def unschedule_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    return await _command(service, UnschedulePlan, id, plan)
+
+
+@router.post("/plans/{plan}/copy", status_code=201, summary="Copy a plan")
+async def copy_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+    """A new plan that holds the same, by the source's last analysis."""
+    await _exists(service, plan)
+    return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name))
+
+
+@router.get("/plans/{plan}/checks", summary="Checks of a plan", dependencies=[Depends(shown)])
+async def list_checks(service: PartsOf, plan: str) -> list[CheckOut]:
+    """All of them as they stand, each with its meaning, whether it forbids the run, and the first of its findings. What has
+    to be asked of source and site is as old as the last round: see ``checked_at``."""
+    await _exists(service, plan)
+    reply = await service.commands.send(JudgeChecks(**envelope(uuid4().hex), plan=plan))
+    return [CheckOut(**each) for each in reply.result["checks"]]
+
+
+@router.post("/plans/{plan}/checks", status_code=202, summary="Run the checks of a plan")
+async def run_checks(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+    """Source and site are asked; the answer's id names the round."""
+    await service.caught_up(await service.reads.head())
+    found = await show_plan(service, plan)
+    return await send(service, RunChecks(**envelope(id), plan=plan, source=found.source.id, site=found.site.id))
+
+
+@router.get("/check-rounds/{round}", summary="Whether a round of checks is done", dependencies=[Depends(shown)])
+async def show_round(service: PartsOf, round: str) -> RoundOut:
+    return RoundOut(round=round, completed=await service.reads.round_completed(round))
+
+
+@router.post("/plans/{plan}/checks/{check}", status_code=202, summary="Leave a check out, or take it in again")
+async def decide_check(service: PartsOf, id: CommandId, plan: str, check: Check, body: DecideIn) -> Recorded:
+    await _exists(service, plan)
+    return await send(service, DecideCheck(**envelope(id), plan=plan, check=check, excluded=body.excluded))
+
+
+@router.get(
+    "/plans/{plan}/checks/{check}/findings.csv", summary="Findings of a check", response_class=StreamingResponse
+)
+async def findings(service: PartsOf, plan: str, check: Check) -> StreamingResponse:
+    """All findings as CSV, one line each."""
+    judged = next(each for each in await list_checks(service, plan) if each.check == check)
+    rows = await service.reads.check_findings(judged.round, check.value) if judged.round else judged.findings
+    headers = {"Content-Disposition": f'attachment; filename="{check.value}.csv"'}
+    return StreamingResponse(iter([to_csv(rows)]), media_type="text/csv", headers=headers)
 
 
 @router.post("/plans/{plan}/stop", status_code=202, summary="Stop a plan")

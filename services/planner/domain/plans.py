@@ -14,10 +14,13 @@ from shared.events.catalog.plan import (
     PlanPaused,
     PlanResumed,
     PlanSaved,
+    PlanScheduled,
     PlanStarted,
+    PlanStartRefused,
     PlanStopped,
     PlanStopRequested,
     PlanStuck,
+    PlanUnscheduled,
     PlanUnstuck,
 )
 from shared.events.catalog.task import SpaceSkipped
@@ -46,6 +49,7 @@ class Plan:
     paused: bool = False
     archived: bool = False
     stuck: bool = False
+    start_at: int | None = None  # microseconds since 1970
 
     @property
     def id(self) -> str:
@@ -66,7 +70,11 @@ def fold(events: Iterable[tuple[int, Event]]) -> Plan | None:
 def _after(plan: Plan, event: Event) -> Plan:
     match event:
         case PlanStarted():
-            return replace(plan, status=Status.RUNNING)
+            return replace(plan, status=Status.RUNNING, start_at=None)
+        case PlanScheduled():
+            return replace(plan, start_at=event.start_at)
+        case PlanUnscheduled() | PlanStartRefused():
+            return replace(plan, start_at=None)
         case PlanPaused():
             return replace(plan, paused=True)
         case PlanResumed():
@@ -80,7 +88,7 @@ def _after(plan: Plan, event: Event) -> Plan:
         case PlanStopped():
             return replace(plan, status=Status.STOPPED, stopping=False)
         case PlanArchived():
-            return replace(plan, archived=True)
+            return replace(plan, archived=True, start_at=None)
         case PlanStuck():
             return replace(plan, stuck=True)
         case PlanUnstuck():
@@ -110,6 +118,21 @@ def run(plan: Plan) -> Refusal | None:
     if plan.archived:
         return Refusal("archived", "The plan is archived.", "Copy it and run the copy.")
     return Refusal("ended", _ENDED.format(status=plan.status, verb="run again"), "Save a new plan.")
+
+
+def schedule(plan: Plan) -> Refusal | None:
+    """A start time may be set, and set anew, as long as the plan has not run."""
+    return run(plan)
+
+
+def unschedule(plan: Plan) -> Refusal | None:
+    if plan.start_at is not None:
+        return None
+    return Refusal("not_scheduled", "The plan has no start time.", "Nothing to do.")
+
+
+def decide_check(plan: Plan) -> Refusal | None:
+    return run(plan)
 
 
 def stop(plan: Plan) -> Refusal | None:
@@ -251,5 +274,13 @@ def outcome(
     return PlanFinished if sound and not failed and not unforeseen else PlanFailed
 
 
-Verb = Literal["run", "stop", "pause", "resume", "archive"]
-DECISIONS = {"run": run, "stop": stop, "pause": pause, "resume": resume, "archive": archive}
+Verb = Literal["run", "schedule", "unschedule", "stop", "pause", "resume", "archive"]
+DECISIONS = {
+    "run": run,
+    "schedule": schedule,
+    "unschedule": unschedule,
+    "stop": stop,
+    "pause": pause,
+    "resume": resume,
+    "archive": archive,
+}

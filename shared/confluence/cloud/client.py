@@ -7,13 +7,14 @@ from shared.confluence.cloud.attachments import Attachments
 from shared.confluence.cloud.content import Contents
 from shared.confluence.cloud.gate import Gate
 from shared.confluence.cloud.people import People
+from shared.confluence.cloud.rights import Rights
 from shared.confluence.cloud.spaces import Spaces
 from shared.confluence.cloud.transport import Credential, Transport
 
 ORGANIZATION_URL = "https://api.atlassian.com"
 
 
-class CloudSite(Spaces, Contents, Attachments, People):
+class CloudSite(Spaces, Contents, Attachments, Rights, People):
     """A Confluence Cloud: API v2 where it exists, v1 where it must, Jira's user API for accounts.
 
     ``url``: the root without ``/wiki``, e.g. https://example.atlassian.net. ``timeout``: seconds one request may take

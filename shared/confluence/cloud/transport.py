@@ -97,6 +97,7 @@ class Transport:
         self._host = urlsplit(self.url).hostname or ""
         self._path = urlsplit(self.url).path
         self._authorization = credential.headers()
+        self.is_token = bool(credential.token)  # no app: an API token of an account
         self._timeout = timeout
         self._gate: Gate = gate or OpenGate()
         # Connecting must fail before the whole request times out: only then is it known that nothing was sent.

@@ -3,9 +3,10 @@
 from typing import ClassVar, Literal
 
 from shared.events.catalog.work import ReasonCount, Tally
+from shared.events.checks import Check
 from shared.events.contract import Event, Part
 from shared.events.reasons import Reason
-from shared.events.types import Count, Digest, EntityId, Id
+from shared.events.types import Count, Digest, EntityId, Id, Micros
 
 
 class PlanEvent(Event, abstract=True):
@@ -72,6 +73,32 @@ class PlanStarted(PlanEvent):
     """The plan runs. ``consent``: whether somebody agreed that data are copied to the site, or none was needed."""
 
     consent: Literal["given", "given_before", "not_needed_for_sandbox"]
+    scheduled: bool = False  # by its own start time
+
+
+class PlanScheduled(PlanEvent):
+    """The plan starts by itself at a time, if nothing forbids it then. Consent is given now, because nobody can be asked
+    at that time."""
+
+    start_at: Micros
+    consent: Literal["given", "given_before", "not_needed_for_sandbox"]
+
+
+class PlanUnscheduled(PlanEvent):
+    """The plan does not start by itself any more."""
+
+
+class PlanStartRefused(PlanEvent):
+    """At its start time a check forbade the run. The plan stays READY; it may be run or scheduled again."""
+
+    check: Check
+
+
+class PlanCheckDecided(PlanEvent):
+    """Someone left a check out for this plan, or took it in again."""
+
+    check: Check
+    excluded: bool
 
 
 class PlanPaused(PlanEvent):

@@ -47,14 +47,16 @@ class Plans:
 
 # The one table of what a lifecycle event changes on its plan; $2 is the time of the event.
 _CHANGES: dict[type[plan.PlanEvent], str] = {
-    plan.PlanStarted: "status = 'RUNNING', started_at = $2",
+    plan.PlanStarted: "status = 'RUNNING', started_at = $2, start_at = NULL, start_refused = NULL",
+    plan.PlanUnscheduled: "start_at = NULL",
+    plan.PlanCheckDecided: "status = status",
     plan.PlanPaused: "paused = true",
     plan.PlanResumed: "paused = false",
     plan.PlanStopRequested: "stopping = true, stop_requested_at = $2",
     plan.PlanFinished: "status = 'FINISHED', ended_at = $2, stopping = false, paused = false",
     plan.PlanFailed: "status = 'FAILED', ended_at = $2, stopping = false, paused = false",
     plan.PlanStopped: "status = 'STOPPED', ended_at = $2, stopping = false, paused = false",
-    plan.PlanArchived: "archived = true",
+    plan.PlanArchived: "archived = true, start_at = NULL",
     plan.PlanUnstuck: "stuck = NULL, stuck_code = NULL",
 }
 
@@ -95,6 +97,10 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
     if isinstance(event, plan.PlanStuck):
         change = "stuck = $5, stuck_code = $6"
         more: tuple[object, ...] = (event.position, event.code)
+    elif isinstance(event, plan.PlanScheduled):
+        change, more = "start_at = to_timestamp($5::bigint / 1000000.0), start_refused = NULL", (event.start_at,)
+    elif isinstance(event, plan.PlanStartRefused):
+        change, more = "start_at = NULL, start_refused = $5", (event.check.value,)
     else:
         change, more = _CHANGES[type(event)], ()
         if isinstance(event, plan.PlanEnding):

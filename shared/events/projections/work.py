@@ -13,18 +13,23 @@ from typing import Any, ClassVar
 import asyncpg
 
 from shared.events.catalog.analysis import AnalysisCompleted, AnalysisFailed, AnalysisPlanned, AnalysisStarted
+from shared.events.catalog.check import ChecksCompleted, ChecksStarted
 from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded
 from shared.events.catalog.plan import (
     PlanArchived,
+    PlanCheckDecided,
     PlanFailed,
     PlanFinished,
     PlanPaused,
     PlanResumed,
     PlanSaved,
+    PlanScheduled,
     PlanStarted,
+    PlanStartRefused,
     PlanStopped,
     PlanStopRequested,
     PlanStuck,
+    PlanUnscheduled,
     PlanUnstuck,
 )
 from shared.events.catalog.target import SiteRegistered
@@ -179,6 +184,33 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                     for k in event.chunks
                 ],
             )
+        case ChecksStarted():
+            await c.execute(
+                f"INSERT INTO {s}.checks (round, plan, source, site, state, position)"
+                " VALUES ($1, $2, $3, $4, 'running', $5)",
+                event.analysis,
+                event.plan,
+                event.source,
+                event.site,
+                row.position,
+            )
+            await c.execute(
+                f"INSERT INTO {s}.chunk (chunk, task, phase, depth, first_ordinal, last_ordinal, entities, planned_at, state)"
+                " VALUES ($1, $2, $3, 0, 0, 0, 0, $4, 'planned')",
+                event.chunk,
+                event.analysis,
+                Phase.ANALYSIS.value,
+                row.position,
+            )
+        case ChecksCompleted():
+            await c.execute(
+                f"UPDATE {s}.checks SET state = 'completed', results = $2, position = $3,"
+                " completed_at = to_timestamp($4::bigint / 1000000.0) WHERE round = $1",
+                event.analysis,
+                {r.check.value: {"result": r.result, "findings": r.findings} for r in event.results},
+                row.position,
+                row.recorded_at,
+            )
         case AnalysisCompleted() | AnalysisFailed():
             state = "completed" if isinstance(event, AnalysisCompleted) else "failed"
             await c.execute(
@@ -267,7 +299,28 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                 len(event.spaces),
             )
         case PlanStarted():
-            await _plan(c, s, row, "status = 'RUNNING', consent = $3", event.consent)
+            await _plan(c, s, row, "status = 'RUNNING', start_at = NULL, consent = $3", event.consent)
+        case PlanScheduled():
+            await _plan(
+                c,
+                s,
+                row,
+                "start_at = to_timestamp($3::bigint / 1000000.0), start_consent = $4",
+                event.start_at,
+                event.consent,
+            )
+        case PlanUnscheduled() | PlanStartRefused():
+            await _plan(c, s, row, "start_at = NULL")
+        case PlanCheckDecided():
+            await _plan(c, s, row, "status = status")
+            if event.excluded:
+                await c.execute(
+                    f"INSERT INTO {s}.plan_check VALUES ($1, $2) ON CONFLICT DO NOTHING", event.plan, event.check.value
+                )
+            else:
+                await c.execute(
+                    f"DELETE FROM {s}.plan_check WHERE plan = $1 AND name = $2", event.plan, event.check.value
+                )
         case PlanPaused():
             await _plan(c, s, row, "paused = true")
         case PlanResumed():
@@ -281,7 +334,7 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
         case PlanStopped():
             await _plan(c, s, row, "status = 'STOPPED'")
         case PlanArchived():
-            await _plan(c, s, row, "status = status")
+            await _plan(c, s, row, "archived = true, start_at = NULL")
         case PlanStuck():
             await _plan(c, s, row, "stuck = $3", event.position)
         case PlanUnstuck():

@@ -16,13 +16,17 @@ from shared.events.catalog.plan import (
     PlanPaused,
     PlanResumed,
     PlanSaved,
+    PlanScheduled,
     PlanStarted,
+    PlanStartRefused,
     PlanStopped,
     PlanStopRequested,
     PlanStuck,
+    PlanUnscheduled,
     PlanUnstuck,
 )
 from shared.events.catalog.work import TaskKind
+from shared.events.checks import Check
 from shared.events.contract import Event
 from shared.events.reasons import Reason
 from shared.events.types import new_id
@@ -54,6 +58,8 @@ STUCK, UNSTUCK = PlanStuck(plan=PLAN, position=7, code="bad_event"), PlanUnstuck
 FINISHED, FAILED = PlanFinished(plan=PLAN, **_SUMS), PlanFailed(plan=PLAN, **_SUMS)
 STOPPED = PlanStopped(plan=PLAN, **_SUMS)
 ARCHIVED = PlanArchived(plan=PLAN)
+SCHEDULED = PlanScheduled(plan=PLAN, start_at=1, consent="given")
+UNSCHEDULED, START_REFUSED = PlanUnscheduled(plan=PLAN), PlanStartRefused(plan=PLAN, check=Check.ADDRESSES)
 
 
 def plan_of(*events: Event, **more: Any) -> Plan:
@@ -64,7 +70,12 @@ def plan_of(*events: Event, **more: Any) -> Plan:
 
 # What happened after it was saved, the state, and the commands that are then allowed.
 STATES: list[tuple[Sequence[Event], Status, set[str]]] = [
-    ((), Status.READY, {"run", "archive"}),
+    ((), Status.READY, {"run", "schedule", "archive"}),
+    ((SCHEDULED,), Status.READY, {"run", "schedule", "unschedule", "archive"}),
+    ((SCHEDULED, UNSCHEDULED), Status.READY, {"run", "schedule", "archive"}),
+    ((SCHEDULED, START_REFUSED), Status.READY, {"run", "schedule", "archive"}),
+    ((SCHEDULED, ARCHIVED), Status.READY, set()),
+    ((SCHEDULED, STARTED), Status.RUNNING, {"stop", "pause"}),
     ((ARCHIVED,), Status.READY, set()),
     ((STARTED,), Status.RUNNING, {"stop", "pause"}),
     ((STARTED, PAUSED), Status.RUNNING, {"stop", "resume"}),

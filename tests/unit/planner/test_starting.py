@@ -1,0 +1,36 @@
+"""Whether a plan may start: one judgement for every way in."""
+
+from __future__ import annotations
+
+from services.planner.judging import Judge
+from services.planner.starting import Starting
+from shared.events import commands as c
+from shared.events.catalog.plan import PlanStarted
+from shared.events.checks import CHECKS, Check
+from shared.events.database import open_pool
+from shared.events.store import EventStore
+from tests.servers import Database
+from tests.unit.planner.test_plan_states import saved
+
+
+async def test_a_plan_starts_unless_a_check_forbids_it_and_all_checks_are_judged(database: Database) -> None:
+    plan = saved()
+    pool = await open_pool(database.settings("planner"), application="planner")
+    async with EventStore(pool) as store:
+        refused = await Starting(store, pool).prepare(plan, False)
+        assert isinstance(refused, c.Reply) and refused.problem is not None
+        assert refused.problem.code == "consent_required"
+        assert await Starting(store, pool).prepare(plan, True) == PlanStarted(plan=plan.plan, consent="given")
+        judged = await Judge(store, pool, plan, True).all()
+        assert [each.check for each in judged] == list(CHECKS)
+        assert not [each for each in judged if each.forbids]
+
+        admin = await database.connect()
+        await admin.execute("SET application_name = 'executor 0.0.1'")
+        other = await open_pool(database.settings("executor"), application="executor 0.0.1 of")
+        refused = await Starting(store, pool).prepare(plan, True)
+        assert isinstance(refused, c.Reply) and refused.problem is not None
+        assert refused.problem.code == Check.UPDATE_REQUIRED.value
+        await other.close()
+        await admin.close()
+    await pool.close()
