@@ -106,7 +106,7 @@ def contents(on_site: dict[str, Any], source: LiveSpace) -> tuple[list[dict[str,
     """The pages and the blog posts of a space, without the homepage that the site itself makes with every space and that
     stays as it was, empty, where the source has none to fill it."""
     pages = list(every(on_site["pages"]))
-    if not source.homepage:
+    if not source.homepage and not source.titles["page"]:
         own = next(page for page in pages if on_site["homepage"] == f"page {on_site['key']}/{page['title']}")
         assert not any(own[part] for part in ("body", "labels", "restrictions", "attachments", "comments", "children"))
         pages.remove(own)

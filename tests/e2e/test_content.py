@@ -1,0 +1,99 @@
+"""What hangs on content and how it may move: plans with every choice, sites with roles, links that a later plan mends."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shared.events.reasons import Reason
+from tests.e2e.world import ACCEPTED, Move, World
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING = {"versions": 2, "attachment_versions": True, "provenance": "line", "former_names": True}
+
+
+async def saved(world: World, source: str, site: tuple[str, str, str], name: str, **more: Any) -> Move:
+    """A plan to a site that is there already."""
+    body = {
+        "name": name,
+        "source": source,
+        "site": site[0],
+        "accepted": [reason.value for reason in (*ACCEPTED, Reason.NOT_IN_A_ROLE)],
+        **more,
+    }
+    return Move(name, (await world.call("post", "/plans", body))["id"], source, *site)
+
+
+async def moved(world: World, move: Move) -> dict[str, Any]:
+    await world.run(move)
+    report = await world.ended(move)
+    assert (report["status"], report["conserved"], report["verification"]) == ("FINISHED", True, []), report
+    return report
+
+
+def contents(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every page and blog post of a site."""
+    waiting = [content for space in document["spaces"] for content in (*space["pages"], *space["blogposts"])]
+    while waiting:
+        content = waiting.pop()
+        yield content
+        waiting += content["children"]
+
+
+async def test_a_plan_with_every_choice_moves_versions_and_says_where_all_comes_from(world: World, south: str) -> None:
+    move = await saved(world, south, await world.site(), "every choice", options=EVERYTHING)
+    report = await moved(world, move)
+    found = list(contents(json.loads(await world.canonical(move))))
+    files = [file for content in found for file in content["attachments"]]
+    assert all("cloudward-origin" in each["properties"] for each in (*found, *files))
+    assert all("Made by" in content["body"] for content in found if content["body"])
+    assert max(len(file["versions"]) for file in files) > 1
+    replayed = report["kinds"]["version"]
+    assert replayed["migrated"] == replayed["selected"] > 0
+    assert any(content["owner"] != "migrator@example.com" for content in found)
+    comments = [comment for content in found for comment in content["comments"]]
+    assert {"inline", "footer"} <= {comment["kind"] for comment in comments}
+
+
+async def test_on_a_site_with_roles_spaces_are_opened_by_roles(world: World, south: str) -> None:
+    move = await saved(world, south, await world.site(mode="roles"), "roles")
+    report = await moved(world, move)
+    assert report["kinds"]["permission"]["migrated"] > 0
+    assert not any(reason["reason"] == Reason.ROLES_SITE for reason in report["reasons"])
+    viewers = await world.look(
+        "SELECT count(*) FROM work.outcome o JOIN work.task t USING (task) WHERE t.plan = $1 AND o.kind = 'permission'"
+        " AND o.outcome = 'migrated'",
+        move.plan,
+    )
+    document = json.loads(await world.canonical(move))
+    assert viewers and all(space["permissions"] for space in document["spaces"])
+
+
+async def test_links_to_what_came_later_are_as_if_all_had_come_at_once(
+    world: World, south: str, undisturbed: str
+) -> None:
+    site = await world.site()
+    rows = await world.rows("SELECT key, space FROM people.space WHERE source = $1 ORDER BY key", south)
+    spaces = {row["key"]: row["space"] for row in rows}
+    last = spaces.pop("POT")
+    first = await moved(world, await saved(world, south, site, "without the shed", spaces=list(spaces.values())))
+    assert any(reference["why"] == "not_moved" for reference in first["references"])
+    waits = "SELECT count(*) FROM work.open_link WHERE site = $1"
+    assert await world.look(waits, site[0]) > 0
+    move = await saved(world, south, site, "the shed", spaces=[last])
+    second = await moved(world, move)
+    assert second["kinds"]["link"]["migrated"] > 0
+    assert await world.look(waits, site[0]) == 0
+    bodies = {content["title"]: content["body"] for content in contents(json.loads(undisturbed))}
+    assert {c["title"]: c["body"] for c in contents(json.loads(await world.canonical(move)))} == bodies
+
+
+async def test_the_map_of_ids_names_everything_that_moved(world: World, south: str) -> None:
+    move = await saved(world, south, await world.site(), "for the map", options={"provenance": "none"})
+    report = await moved(world, move)
+    pieces = b"".join(world.api.stream(f"/plans/{move.plan}/idmap", format="json"))
+    entries = json.loads(pieces)["entries"]
+    for kind in ("page", "blogpost", "attachment", "comment", "space"):
+        assert sum(entry["kind"] == kind for entry in entries) == report["kinds"][kind]["migrated"]
