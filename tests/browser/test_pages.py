@@ -1,0 +1,151 @@
+"""What people see and can do in a real browser, with and without JavaScript, wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from itertools import product
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.async_api import expect
+
+from shared.events.catalog.plan import PlanSaved
+from tests.browser.conftest import SHOTS, Site
+from tests.store.test_projections import PLAN, SITE, SOURCE, history
+from tests.unit.dashboard.test_pages import PAGES
+
+pytestmark = pytest.mark.browser
+
+
+async def test_no_page_has_a_serious_barrier_or_breaks_its_own_policy(site: Site) -> None:
+    """axe-core over every page; each is kept as a picture under build/screenshots."""
+    axe = AXE_FILE_PATH.read_text()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    for width, scheme in product((1440, 390), ("light", "dark")):
+        context, page = await site.open(width=width, scheme=scheme)
+        for path in PAGES:
+            await page.goto(site.url + path, wait_until="domcontentloaded")
+            name = re.sub(r"[^a-z]+", "-", re.sub(r"[0-9a-f]{32}", "", path)).strip("-") or "overview"
+            await page.screenshot(path=SHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
+            # Past the page's policy, which allows no script but ours.
+            await page.evaluate(axe)
+            result = await page.evaluate("axe.run({resultTypes: ['violations']})")
+            found += [
+                f"{path} {scheme} {width}: {v['id']}: {v['nodes'][0]['html'][:120]}"
+                for v in result["violations"]
+                if v["impact"] in ("serious", "critical")
+            ]
+        await context.close()
+    assert found == []
+    assert site.problems == []
+
+
+async def test_nothing_scrolls_sideways_at_320_pixels(site: Site) -> None:
+    context, page = await site.open(width=320)
+    wide = []
+    for path in PAGES:
+        await page.goto(site.url + path, wait_until="domcontentloaded")
+        over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if over > 0:
+            wide.append((path, over))
+    await context.close()
+    assert wide == []
+
+
+async def test_every_control_is_large_enough_to_hit(site: Site) -> None:
+    context, page = await site.open(width=390)
+    small = []
+    for path in PAGES:
+        await page.goto(site.url + path, wait_until="domcontentloaded")
+        small += await page.evaluate(
+            """() => [...document.querySelectorAll('button, .button, input:not([type=hidden]), select')]
+            .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+            .filter(([_, r]) => r.width > 0 && (r.height < 20 || r.width < 20)).map(([html]) => html)"""
+        )
+    await context.close()
+    assert small == []
+
+
+async def test_a_plan_is_made_from_source_to_review_without_javascript(site: Site) -> None:
+    context, page = await site.open(javascript=False)
+    await page.get_by_role("link", name="Plans", exact=True).click()
+    await page.get_by_role("link", name="Create a migration plan").click()
+    await page.get_by_label("Source").select_option(SOURCE)
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_role("link", name="Continue", exact=True).click()
+    await page.get_by_label("No users").check()
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_label("Engineering").check()
+    await page.get_by_role("button", name="Add items to plan").click()
+    assert "1 of 2 spaces selected" in await page.inner_text("main")
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_role("button", name="Review plan").click()
+    assert "There is a problem" in await page.inner_text("main") and (await page.title()).startswith("Error: ")
+    await page.get_by_label("Migration plan name").fill("By hand")
+    await page.get_by_label("Migration destination").select_option(SITE)
+    await page.get_by_role("button", name="Review plan").click()
+    assert "By hand, test" in await page.inner_text("main")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    saved = site.house.owners.asked[-1]
+    assert type(saved).__name__ == "SavePlan" and saved.spaces == ["1"]  # type: ignore[attr-defined]
+    await context.close()
+
+
+async def test_a_page_follows_the_log_without_being_loaded_again(site: Site) -> None:
+    context, page = await site.open()
+    await page.goto(f"{site.url}/plans")
+    await page.evaluate("window.same = true")
+    await page.get_by_role("link", name="First move").focus()
+    head = await site.house.parts.reads.head()
+    saved = next(event for event in history() if isinstance(event, PlanSaved))
+    await site.house.log.append([saved.model_copy(update={"plan": "f" * 32, "predecessor": None})])
+    await expect(page.locator("#position")).to_have_text(f"{head + 1:,}", timeout=10_000)
+    assert await page.evaluate("window.same"), "the page is the same document"
+    focused = await page.evaluate("document.activeElement.textContent")
+    assert focused == "First move", "whoever is on a link stays there"
+    await context.close()
+
+
+async def test_paused_updates_stay_paused_over_a_reload(site: Site) -> None:
+    context, page = await site.open()
+    await page.goto(f"{site.url}/plans/{PLAN}")
+    await page.get_by_role("button", name="Pause updates").click()
+    await page.reload()
+    assert await page.get_by_role("button", name="Go on updating").is_visible()
+    assert "Updates are paused" in await page.inner_text("header")
+    await context.close()
+
+
+async def test_a_session_that_ends_is_said_on_the_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.dashboard.handlers.live.BEAT", 0.2)
+    context, page = await site.open()
+    await page.goto(f"{site.url}/plans/{PLAN}")
+    await asyncio.sleep(0.3)
+    await site.house.pool.execute("DELETE FROM vault.session")
+    await page.get_by_text("Your session ended").wait_for(timeout=10_000)
+    await page.reload()
+    assert "Log in" in await page.title()
+    await context.close()
+
+
+async def test_each_stop_of_the_tab_key_is_seen(site: Site) -> None:
+    context, page = await site.open()
+    for path in ("/", f"/plans/{PLAN}", "/sources/new", "/settings"):
+        await page.goto(site.url + path, wait_until="domcontentloaded")
+        for _ in range(25):
+            await page.keyboard.press("Tab")
+            shown = await page.evaluate(
+                """() => { const e = document.activeElement; if (e === document.body) return null;
+                const s = getComputedStyle(e), r = e.getBoundingClientRect();
+                const h = document.querySelector('header').getBoundingClientRect();
+                const inside = document.querySelector('header').contains(e);
+                return [e.outerHTML.slice(0, 60), s.outlineStyle !== 'none' && s.outlineWidth !== '0px',
+                        inside || e.classList.contains('skip') || r.bottom > h.bottom]; }"""
+            )
+            if shown is None:
+                break
+            assert shown[1], f"{path}: no outline on {shown[0]}"
+            assert shown[2], f"{path}: {shown[0]} is under the header"
+    await context.close()
