@@ -74,13 +74,13 @@ CHECKS: dict[Check, Explained] = {
     ),
     Check.SOURCE_REACHABLE: Explained(
         "The source answers and accepts the credential.",
-        "Check address and network; replace the credential: cloudward source credential.",
+        "Check address and network. With another credential, add the source again under another name.",
         blocks=True,
         asks="source",
     ),
     Check.SITE_REACHABLE: Explained(
         "The site answers and accepts the credential.",
-        "Check address and network; replace the credential: cloudward site credential.",
+        "Check address and network. With another credential, add the site again under another name.",
         blocks=True,
         asks="site",
     ),
