@@ -14,7 +14,7 @@ from tests.servers import Choice, Database, NatsServer, PostgresServer, choose, 
 
 USED: set[str] = set()
 # What a machine may be short of for good. Any other skip fails a run that says CLOUDWARD_TEST_SKIPS=refuse.
-FORGIVEN = ("the kernel ends orphans on Linux only", "only root changes the account")
+FORGIVEN = ("the kernel ends orphans on Linux only", "only root changes the account", "no nginx on this machine")
 
 
 @pytest.fixture(scope="session")

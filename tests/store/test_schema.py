@@ -155,7 +155,7 @@ async def test_a_pool_opens_as_soon_as_the_server_answers(log: Log) -> None:
     assert not opening.done()
     await wire.mend()
     pool = await opening
-    assert await pool.fetchval("SELECT current_setting('application_name')") == "tests"
+    assert await pool.fetchval("SELECT current_setting('application_name')") == f"tests {schema.RELEASE}"
     assert await pool.fetchval("SELECT '{\"a\": [1]}'::jsonb") == {"a": [1]}
     assert await pool.fetchval("SELECT $1::jsonb -> 'b'", {"b": "x"}) == "x"
     await pool.close()

@@ -29,7 +29,7 @@ class Owners:
             raise ProblemError.of(self.refusal)
         if command.command_id not in self.answers:
             self.asked.append(command)
-            self.answers[command.command_id] = Reply(id=command.command_id, result={"position": 0})
+            self.answers[command.command_id] = Reply(id=command.command_id, result={"position": 0, "checks": []})
         return self.answers[command.command_id]
 
 
