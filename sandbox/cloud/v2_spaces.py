@@ -155,7 +155,26 @@ def _assignment_doc(item: Assignment) -> Document:
 
 def _assignments(call: Call) -> Answer:
     space = call.v2_space(v2_id(call.params[0], "space"))
-    return call.v2_list(space.assignments, _assignment_doc)
+    get = call.request.get
+    rules.v2_query(
+        call.request,
+        {
+            "role-id": None,
+            "role-type": None,
+            "principal-id": None,
+            "principal-type": ("USER", "GROUP", "ACCESS_CLASS"),
+            "cursor": None,
+            "limit": None,
+        },
+    )
+    wanted = [
+        item
+        for item in space.assignments
+        if get("principal-type") in (None, item.principal_type)
+        and get("principal-id") in (None, item.principal_id)
+        and get("role-id") in (None, item.role)
+    ]
+    return call.v2_list(wanted, _assignment_doc)
 
 
 def _assign(call: Call) -> Answer:
