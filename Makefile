@@ -8,6 +8,7 @@ CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
 MARKS ?= not chaos and not contract
 WORKERS ?= 2
+RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ test: dev ## Run all tests but the campaign of chaos-short (ARGS="-k name" for s
 
 chaos-short: dev ## Kill, pause and fail everything at work in 20 runs, and see that every plan ends right
 	$(PYTEST) -m chaos $(ARGS)
-	@$(BIN)/python -m tests.chaos --runs 20
+	@$(BIN)/python -m tests.chaos --runs $(RUNS)
 
 chaos: dev ## The same in 200 runs, with longer outages: some hours (ARGS="--seed 7" for others)
 	@$(BIN)/python -m tests.chaos --runs 200 --long $(ARGS)
