@@ -136,8 +136,14 @@ class Tables(Decider):
         event = MapRecorded(source=command.source, map=map_, **counts)
         return await self._decided(command, version, event, {**counts, "map": map_})
 
-    async def _decided(self, command: c.Command, version: int, event: Event, result: dict[str, Any]) -> c.Reply:
-        reply = await self.decide(command, f"source-{command.source}", version, event)  # type: ignore[attr-defined]
+    async def _decided(
+        self,
+        command: c.CorrectAddresses | c.ReviewDomains | c.RecordMap,
+        version: int,
+        event: Event,
+        result: dict[str, Any],
+    ) -> c.Reply:
+        reply = await self.decide(command, f"source-{command.source}", version, event)
         return reply.model_copy(update={"result": {**reply.result, **result}})
 
     async def _version(self, source: str) -> int | None:
