@@ -9,16 +9,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from services.dashboard.app import create_app
-from tests.unit.dashboard.conftest import house, told
+from tests.servers import PostgresServer
+from tests.unit.dashboard.conftest import house, opened, told, told_of
 from tests.unit.dashboard.house import TOKEN, House
 
 __all__ = ["house", "told"]
@@ -94,15 +97,32 @@ class Site:
         return context, page
 
 
-@pytest.fixture
-async def site(told: House, chromium: Browser) -> AsyncIterator[Site]:
+@asynccontextmanager
+async def served(house: House, chromium: Browser) -> AsyncIterator[Site]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(told.parts), log_level="error", lifespan="off", access_log=False)
+    config = uvicorn.Config(create_app(house.parts), log_level="error", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    runners = [asyncio.create_task(runner.run(told.parts.ending)) for runner in told.parts.runners]
-    found = Site(f"http://127.0.0.1:{listener.getsockname()[1]}", told, chromium, [])
-    yield found
-    told.parts.ending.set()
+    runners = [asyncio.create_task(runner.run(house.parts.ending)) for runner in house.parts.runners]
+    yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", house, chromium, [])
+    house.parts.ending.set()
     server.should_exit = True
     await asyncio.gather(serving, *runners)
+
+
+@pytest.fixture
+async def site(told: House, chromium: Browser) -> AsyncIterator[Site]:
+    """A dashboard of a test's own, for tests that change something."""
+    async with served(told, chromium) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def seen(postgres: PostgresServer, chromium: Browser) -> AsyncIterator[Site]:
+    """A dashboard that tests share which only look."""
+    database = await postgres.fresh_database()
+    async with opened(database) as house:
+        await told_of(house, database)
+        async with served(house, chromium) as site:
+            yield site
+    await postgres.drop_database(database)

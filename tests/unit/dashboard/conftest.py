@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -22,8 +23,9 @@ from tests.store.test_projections import Log, history
 from tests.unit.dashboard.house import KEY, TOKEN, House, Owners, named
 
 
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
+@asynccontextmanager
+async def opened(database: Database) -> AsyncIterator[House]:
+    """A house in this database, its log empty."""
     roles = ("planner", "analyzer", "executor", "dashboard")
     pools = {role: await open_pool(database.settings(role), application="test") for role in roles}
     stores = {role: EventStore(pool) for role, pool in pools.items()}
@@ -46,12 +48,23 @@ async def house(database: Database) -> AsyncIterator[House]:
         await each.close()
 
 
-@pytest.fixture
-async def told(house: House, database: object) -> House:
-    """A house whose log holds the whole history of one plan."""
+async def told_of(house: House, database: Database) -> None:
+    """Fills the log with the whole history of one plan."""
     await house.log.append(history())
-    connection = await database.connect()  # type: ignore[attr-defined]
+    connection = await database.connect()
     await named(house, connection)
     await connection.close()
     await house.catch_up()
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    async with opened(database) as house:
+        yield house
+
+
+@pytest.fixture
+async def told(house: House, database: Database) -> House:
+    """A house whose log holds the whole history of one plan."""
+    await told_of(house, database)
     return house
