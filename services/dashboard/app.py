@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from asyncpg.exceptions import CharacterNotInRepertoireError
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -19,11 +20,13 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from opentelemetry.trace import SpanKind
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.commands import NatsCommands
+from services.dashboard.adapters.delivery import Deliveries
 from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.plan_metrics import PlanMetrics
 from services.dashboard.adapters.reads import Reads
@@ -46,6 +49,7 @@ from services.dashboard.handlers import (
     settings,
     signin,
     tokens,
+    webhooks,
 )
 from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
 from shared.events import schema
@@ -57,6 +61,7 @@ from shared.events.projections.watch import STANDS, Watch
 from shared.events.store import UNAVAILABLE, EventStore
 from shared.ops import bus, health, tracing
 from shared.ops.health import Check, Degraded, OpsServer
+from shared.ops.outgoing import Guard
 from shared.ops.process import Unavailable
 from shared.ops.settings import Settings
 from shared.ops.vault import VaultError, read_key
@@ -76,14 +81,20 @@ _HEADERS = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDocument, "description": text}
+    status: {"content": _PROBLEM, "description": text}
     for status, text in (
+        (400, "The request cannot be read as HTTP, or is not for this host."),
         (401, "No valid bearer token."),
         (403, "The token's role does not permit it."),
         (404, "There is no such thing."),
         (409, "Refused by the service that decides about it."),
+        (413, "The body is larger than the API takes."),
         (422, "The request is not as the document says."),
+        (500, "The dashboard met an error of its own."),
+        (502, "The service that decides about it gave an answer that this release does not understand."),
+        (504, "The service that decides about it did not answer in time: repeat the request with the same key."),
         (503, "The service that decides about it does not run."),
     )
 }
@@ -157,6 +168,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         past.router,
         events.router,
         tokens.router,
+        webhooks.router,
     ):
         api.include_router(router)
     app.include_router(api)
@@ -165,6 +177,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         pages_connections.router,
         pages_events.router,
         settings.router,
+        webhooks.pages,
         drafts.router,
         pages.router,
     ):
@@ -175,6 +188,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(SignedOut, _signed_out)
+    app.add_exception_handler(CharacterNotInRepertoireError, _unreadable)
     for kind in UNAVAILABLE:
         if issubclass(kind, Exception):
             app.add_exception_handler(kind, _away)
@@ -183,7 +197,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     app.add_middleware(Traced)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    _describe_bearer(app)
+    _describe(app)
     return app
 
 
@@ -209,11 +223,27 @@ def _calls(dependant: Dependant) -> Iterator[object]:
         yield from _calls(dependency)
 
 
-def _describe_bearer(app: FastAPI) -> None:
-    """Adds the bearer token to the OpenAPI document; the check itself is ``context.Needs``."""
+def _describe(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what FastAPI does not know of: the bearer token (the check itself is ``context.Needs``), and
+    that everything that goes wrong is told as a problem."""
     document = app.openapi()
-    document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    schemas = components.setdefault("schemas", {})
+    schemas["ProblemDocument"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     document["security"] = [{"bearer": []}]
+    app.state.methods = {
+        (compile_path(path)[0], frozenset(verb.upper() for verb in verbs)) for path, verbs in document["paths"].items()
+    }
+
+
+def _methods(request: Request) -> str:
+    """What the document names for the path of a request, for the header ``Allow``."""
+    path = request.url.path
+    found = {verb for pattern, verbs in request.app.state.methods for verb in verbs if pattern.match(path)}
+    return ", ".join(sorted(found))
 
 
 def _answer(request: Request, error: ProblemError) -> Response:
@@ -221,7 +251,7 @@ def _answer(request: Request, error: ProblemError) -> Response:
         return pages.problem_page(request, error)
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     if error.status == 405:
-        headers = {"Allow": "GET"}
+        headers = {"Allow": _methods(request)}
     content = error.document.model_dump(mode="json")
     return JSONResponse(content, error.status, headers, media_type="application/problem+json")
 
@@ -234,6 +264,9 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # The values stay out of the answer: one of them may be a password.
+    if error.errors() and all(e["loc"][0] == "path" for e in error.errors()):
+        detail = f"There is nothing at {request.url.path}: an id has 32 hexadecimal digits."
+        return _answer(request, ProblemError("not_found", 404, detail, f"{API}/openapi.json lists what there is."))
     findings = [{"place": ".".join(str(p) for p in e["loc"]), "message": e["msg"]} for e in error.errors()]
     first = findings[0] if findings else {"place": "body", "message": "not valid"}
     detail = f"The request is not as the API takes it: {first['place']}: {first['message']}."
@@ -253,6 +286,11 @@ async def _signed_out(request: Request, error: Exception) -> Response:
     return signin.signed_out(request.app.state.parts, path if request.method == "GET" else None, status=401)
 
 
+async def _unreadable(request: Request, error: Exception) -> Response:
+    detail = "A text in the request holds a character that no text may hold (U+0000)."
+    return _answer(request, ProblemError("invalid_request", 422, detail, "Take it out and send the request again."))
+
+
 async def _away(request: Request, error: Exception) -> Response:
     log.warning("request_without_database", method=request.method, error=type(error).__name__)
     detail = "The database does not answer, so nothing can be shown and nothing was recorded."
@@ -270,6 +308,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """The dashboard's process, until ``stop`` is set. Raises Unavailable if it cannot be what it is for."""
     token, key, who = _token(settings), _vault_key(settings), _identity(settings)
+    guard = _guard(settings)
     listener = _listen(settings)
     pool = await open_pool(settings, application="dashboard")
     async with contextlib.AsyncExitStack() as stack:
@@ -297,6 +336,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             runners,
             access,
             stop,
+            guard=guard,
             notices=_notices(ops, runners),
             **who,
         )
@@ -305,6 +345,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _tell(settings, port)
         running = [asyncio.create_task(runner.run(stop)) for runner in runners]
         running.append(asyncio.create_task(PlanMetrics(pool).run(stop)))
+        deliveries = Deliveries(pool, store, key, guard, who["public_url"])
+        running.append(asyncio.create_task(deliveries.run(stop)))
         log.info("serving", port=port)
         await _http_server(app, listener, stop, ops)
         await asyncio.gather(*running)
@@ -381,6 +423,14 @@ def _vault_key(settings: Settings) -> bytes | None:
         return read_key(settings.secret_key_file)
     except VaultError as error:
         raise Unavailable(str(error)) from error
+
+
+def _guard(settings: Settings) -> Guard:
+    """What webhooks may call."""
+    try:
+        return Guard(settings.outgoing_allow)
+    except ValueError as error:
+        raise Unavailable(f"CLOUDWARD_OUTGOING_ALLOW: {error}.") from error
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -47,6 +47,7 @@ _WRITERS = {
     "analysis": "analyzer",
     "chunk": "executor; analyzer for analyses",
     "access": "dashboard",
+    "webhook": "dashboard",
     "audit": "dashboard, sealer",
 }
 _ORDER = list(_WRITERS)

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
         default="",
         description="Which group gives which role: group=role, separated by commas; * is everybody. The highest counts.",
     )
+    outgoing_allow: str = Field(
+        default="",
+        description="Hosts and networks (CIDR), separated by commas, that webhooks may call besides public https addresses.",
+    )
     http_host: str = Field(default="127.0.0.1", description="Address the dashboard listens on.")
     http_port: int = Field(default=8080, description="Port the dashboard listens on.")
     ops_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")

@@ -20,7 +20,7 @@ from shared.events.audit import verify_log
 from shared.events.audit.export import line, note_line
 from shared.events.audit.note import Checkpoint, SigningKey
 from shared.events.audit.tree import Frontier
-from shared.events.catalog import access, check, chunk, plan, system, target, task, work
+from shared.events.catalog import access, check, chunk, plan, system, target, task, webhook, work
 from shared.events.catalog.analysis import (
     AnalysisFailed,
     AnalysisFailure,
@@ -155,6 +155,9 @@ def story() -> list[Event]:
         access.SignedOut(subject=id_of("bea")),
         access.TokenCreated(subject=id_of("machine"), role="viewer", days=30),
         access.TokenRevoked(subject=id_of("machine")),
+        webhook.WebhookRegistered(webhook=id_of("hook"), events=("plan.failed", "plan.finished")),
+        webhook.WebhookSecretRotated(webhook=id_of("hook")),
+        webhook.WebhookRemoved(webhook=id_of("hook")),
     ]
 
 

@@ -15,7 +15,7 @@ WRITERS = {
     "cw_planner": {"plan", "task", "target", "site", "program"},
     "cw_analyzer": {"source", "analysis", "chunk"},
     "cw_executor": {"chunk"},
-    "cw_dashboard": {"access", "audit"},
+    "cw_dashboard": {"access", "audit", "webhook"},
     "cw_sealer": {"audit"},
 }
 CATEGORIES = sorted(set().union(*WRITERS.values()) | {"unknown", ""})

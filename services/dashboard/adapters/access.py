@@ -46,7 +46,7 @@ class Login:
 class Access:
     def __init__(self, pool: Pool, store: EventStore, token: str) -> None:
         """``token``: the deployment's own, an administrator's."""
-        self._pool, self._store, self._token = pool, store, token
+        self._pool, self.store, self._token = pool, store, token
 
     async def introduce(self) -> None:
         """Names the actors that every deployment has."""
@@ -244,6 +244,6 @@ class Access:
             for _ in range(5):
                 version = await self._pool.fetchval("SELECT max(version) FROM log.events WHERE stream = $1", stream)
                 expected = -1 if version is None else int(version)
-                result = await self._store.append(Append(stream, expected, ((id, event),), context))
+                result = await self.store.append(Append(stream, expected, ((id, event),), context))
                 if result.recorded:
                     break

@@ -9,7 +9,7 @@ from shared.ops.vault import seal
 
 class Secrets:
     def __init__(self, pool: Pool, key: bytes | None) -> None:
-        self._pool, self._key = pool, key
+        self._pool, self.key = pool, key
 
     async def store(self, credential: CredentialIn | None, command_id: str) -> str | None:
         """The id under which it is stored; derived from the command, so that a repeated command stores nothing new."""
@@ -19,7 +19,7 @@ class Secrets:
         if credential.reference is not None:
             await self._insert(secret, credential.reference, None, None)
             return secret
-        if self._key is None:
+        if self.key is None:
             raise ProblemError(
                 "no_vault_key",
                 409,
@@ -27,7 +27,7 @@ class Secrets:
                 "Give the credential as a reference (env:NAME or file:/path), or set CLOUDWARD_SECRET_KEY_FILE.",
             )
         content = credential.model_dump_json(exclude_none=True).encode()
-        await self._insert(secret, None, *seal(self._key, secret, content))
+        await self._insert(secret, None, *seal(self.key, secret, content))
         return secret
 
     async def _insert(self, secret: str, reference: str | None, nonce: bytes | None, ciphertext: bytes | None) -> None:

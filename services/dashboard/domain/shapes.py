@@ -1,20 +1,37 @@
 """What the API takes and gives. Ids are 32 hexadecimal digits; times are ISO 8601 with zone; sizes are bytes."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.dashboard.domain.access import Role
+from services.dashboard.domain.webhooks import EVENTS
 from shared.events.catalog.plan import MoveOptions
+from shared.events.catalog.webhook import Told
 from shared.events.checks import Check
 from shared.events.commands import Scope, SpaceFilter
 from shared.events.reasons import Reason
 from shared.events.types import Digest, Id
 
+# As the document says: what JSON has as a string is a member of a closed list, or a time.
+Loose = Field(strict=False)
+
+
+def _no_nul(value: Any) -> Any:
+    """Postgres' texts hold every character but this one."""
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("a text may not hold the character U+0000")
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _no_nul(part)
+    return value
+
 
 class Input(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """A body as a caller sends it: nothing that the document does not name, nothing taken for something else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    _readable = model_validator(mode="before")(_no_nul)
 
 
 class CredentialIn(Input):
@@ -67,6 +84,10 @@ class RepairIn(Input):
     others: Literal["generate", "former", "leave"] = "generate"
 
 
+class OptionsIn(MoveOptions):
+    model_config = ConfigDict(strict=True)
+
+
 class PlanIn(Input):
     """``spaces``: ids of the source's spaces, or "all" that ``filter`` lets through. ``scopes``: spaces that do not move
     whole. ``new_keys``: space id to its key on the site. ``key_conflicts``: what becomes of a space whose key is taken there.
@@ -79,14 +100,14 @@ class PlanIn(Input):
     users: Literal["all", "related", "none"] = "all"
     groups: bool = True
     spaces: list[str] | Literal["all"] = "all"
-    filter: SpaceFilter | None = None
-    accepted: list[Reason] = Field(default_factory=list)
+    filter: Annotated[SpaceFilter | None, Loose] = None
+    accepted: list[Annotated[Reason, Loose]] = Field(default_factory=list)
     map: Id | None = Field(default=None, description="A map of the source's groups and users.")
     access_group: str | None = Field(
         default=None, min_length=1, max_length=255, description="The site's group that gives access, if it has several."
     )
-    options: MoveOptions = MoveOptions()
-    scopes: list[Scope] = Field(default_factory=list)
+    options: OptionsIn = OptionsIn()
+    scopes: list[Annotated[Scope, Loose]] = Field(default_factory=list)
     key_conflicts: Literal["fail", "skip"] = "fail"
     new_keys: dict[str, str] = Field(default_factory=dict)
     addresses: Literal["source", "plan"] = "source"
@@ -120,7 +141,7 @@ class RunIn(Input):
 class ScheduleIn(Input):
     """``start_at``: ISO 8601 with zone."""
 
-    start_at: AwareDatetime
+    start_at: Annotated[AwareDatetime, Loose]
     consent: bool = False
 
 
@@ -158,7 +179,7 @@ class TokenIn(Input):
     """``days``: until it expires; none: never."""
 
     name: str = Field(min_length=1, max_length=200)
-    role: Role
+    role: Annotated[Role, Loose]
     days: int | None = Field(default=90, ge=1, le=3650)
 
 
@@ -179,8 +200,64 @@ class TokenShown(BaseModel):
     used_at: datetime | None
 
 
+class WebhookIn(Input):
+    """``events``: what it is told; all of them where nothing is said."""
+
+    name: str = Field(min_length=1, max_length=200)
+    url: str = Field(min_length=1, max_length=2000, pattern=r"^https?://")
+    events: list[Told] = Field(default_factory=lambda: list(EVENTS), min_length=1, max_length=len(EVENTS))
+
+
+class WebhookMade(BaseModel):
+    """``secret``: what deliveries are signed with, given this one time only."""
+
+    id: str
+    secret: str | None
+
+
+class WebhookShown(BaseModel):
+    """``last_state``: of the last delivery that has ended; ``waiting``, ``failed``: how many deliveries are so."""
+
+    id: str
+    name: str
+    url: str
+    events: list[Told]
+    created_at: datetime
+    last_state: Literal["delivered", "failed"] | None
+    last_at: datetime | None
+    waiting: int
+    failed: int
+
+
+class DeliveryShown(BaseModel):
+    """``position``: of the event, none for a test. ``status`` (of the receiver), ``problem`` (what kept it from answering), ``ms``
+    and ``tried_at``: of the last attempt; ``due_at``: of the next."""
+
+    id: str
+    event: str
+    position: int | None
+    plan: str | None
+    plan_name: str | None
+    state: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    created_at: datetime
+    ended_at: datetime | None
+    due_at: datetime | None
+    status: int | None
+    problem: str | None
+    ms: int | None
+    tried_at: datetime | None
+
+
+class DeliveriesShown(BaseModel):
+    """Newest first. ``next``: pass it as ``before`` for older ones; None at the end."""
+
+    deliveries: list[DeliveryShown]
+    next: str | None
+
+
 class SignInLinkIn(Input):
-    role: Role = Role.ADMIN
+    role: Annotated[Role, Loose] = Role.ADMIN
 
 
 class SignInLink(BaseModel):

@@ -34,6 +34,8 @@ KIND_WORDS = {
     "event": ("event", "events"),
     "source": ("source", "sources"),
     "site": ("site", "sites"),
+    "attempt": ("attempt", "attempts"),
+    "delivery": ("delivery", "deliveries"),
     "task": ("task", "tasks"),  # users or groups as a whole, when none of them could even be listed
 }
 LOZENGES = {
@@ -95,6 +97,23 @@ TASK_STATES = {
     "failed": "Failed",
     "stopped": "Stopped",
 }
+
+# What kept a webhook's receiver from answering.
+NO_ANSWER = {
+    "timeout": "No answer in time",
+    "unreachable": "Not reachable",
+    "certificate": "Its certificate is not valid",
+    "address_forbidden": "Its address is in a private network",
+    "address_invalid": "Its address cannot be called",
+    "address_plain": "Its address is without TLS",
+    "secret_sealed": "Its secret does not open with this deployment’s key",
+    "no_secret": "It has no secret",
+}
+
+
+def answered(status: int | None, problem: str | None) -> str:
+    """What became of an attempt to deliver."""
+    return f"Answered {status}" if status is not None else NO_ANSWER.get(problem or "", "Not sent")
 
 
 def number(value: int) -> str:

@@ -11,6 +11,7 @@ from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import not_found
 from services.dashboard.domain.shapes import AnalyzedSpace, Changes, Finding, MacroUses, Spaces
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, shown
+from shared.events.types import Id
 from shared.ops.tables import table
 
 router = APIRouter(
@@ -27,7 +28,7 @@ def csv_answer(name: str, header: Sequence[str], rows: AsyncIterator[Sequence[ob
     return StreamingResponse(table(header, rows), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-async def _analysis(service: Parts, analysis: str) -> None:
+async def _analysis(service: Parts, analysis: Id) -> None:
     if not await service.reads.analyses([analysis]):
         raise not_found("analysis", analysis)
 
@@ -35,7 +36,7 @@ async def _analysis(service: Parts, analysis: str) -> None:
 @router.get("/analyses/{analysis}/spaces", summary="Spaces of an analysis")
 async def spaces(
     service: PartsOf,
-    analysis: str,
+    analysis: Id,
     search: Annotated[str | None, Query(max_length=200, description="Text in key or name.")] = None,
     type: Literal["global", "personal"] | None = None,
     status: Literal["current", "archived"] | None = None,
@@ -59,7 +60,7 @@ async def spaces(
 
 
 @router.get("/analyses/{analysis}/spaces.csv", summary="Spaces as CSV", response_model=None, responses=CSV)
-async def spaces_csv(service: PartsOf, analysis: str) -> StreamingResponse:
+async def spaces_csv(service: PartsOf, analysis: Id) -> StreamingResponse:
     await _analysis(service, analysis)
 
     async def rows() -> AsyncIterator[Sequence[object]]:
@@ -72,7 +73,7 @@ async def spaces_csv(service: PartsOf, analysis: str) -> StreamingResponse:
 @router.get("/analyses/{analysis}/findings", summary="What guardrails point out")
 async def findings(
     service: PartsOf,
-    analysis: str,
+    analysis: Id,
     guardrail: Annotated[str | None, Query(max_length=60)] = None,
     space: Annotated[str | None, Query(max_length=60, description="Id of a space.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
@@ -89,7 +90,7 @@ async def findings(
 
 @router.get("/analyses/{analysis}/findings.csv", summary="Findings as CSV", response_model=None, responses=CSV)
 async def findings_csv(
-    service: PartsOf, analysis: str, guardrail: Annotated[str | None, Query(max_length=60)] = None
+    service: PartsOf, analysis: Id, guardrail: Annotated[str | None, Query(max_length=60)] = None
 ) -> StreamingResponse:
     await _analysis(service, analysis)
 
@@ -101,7 +102,7 @@ async def findings_csv(
 
 
 @router.get("/analyses/{analysis}/macros", summary="Macros in use")
-async def macros(service: PartsOf, analysis: str) -> list[MacroUses]:
+async def macros(service: PartsOf, analysis: Id) -> list[MacroUses]:
     """With uses, pages, and whether there is such a macro on Cloud."""
     await _analysis(service, analysis)
     return await service.analyses.macros(analysis)
@@ -109,7 +110,7 @@ async def macros(service: PartsOf, analysis: str) -> list[MacroUses]:
 
 @router.get("/analyses/{analysis}/macros.csv", summary="Pages of macros, CSV", response_model=None, responses=CSV)
 async def macros_csv(
-    service: PartsOf, analysis: str, macro: Annotated[str | None, Query(max_length=200)] = None
+    service: PartsOf, analysis: Id, macro: Annotated[str | None, Query(max_length=200)] = None
 ) -> StreamingResponse:
     await _analysis(service, analysis)
     header = ("macro", "space", "content", "title", "uses")
@@ -119,7 +120,7 @@ async def macros_csv(
 @router.get("/analyses/{analysis}/changes", summary="What changed since")
 async def changes(
     service: PartsOf,
-    analysis: str,
+    analysis: Id,
     since: Annotated[
         str | None, Query(max_length=60, description="An earlier analysis; default: the one before.")
     ] = None,

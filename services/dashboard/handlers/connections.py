@@ -9,6 +9,7 @@ from services.dashboard.domain.problems import not_found
 from services.dashboard.domain.shapes import Analysis, Recorded, RepairIn, Site, SiteIn, Source, SourceIn
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import Analyze, RegisterSite, RegisterSource, RepairAddresses
+from shared.events.types import Id
 
 router = APIRouter(dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -29,21 +30,21 @@ async def list_sources(service: PartsOf) -> list[Source]:
 
 
 @router.get("/sources/{source}", tags=["sources"], summary="One source", dependencies=[Depends(shown)])
-async def show_source(service: PartsOf, source: str) -> Source:
+async def show_source(service: PartsOf, source: Id) -> Source:
     for found in await service.reads.sources(source):
         return found
     raise not_found("source", source)
 
 
 @router.post("/sources/{source}/analyses", status_code=202, tags=["analyses"], summary="Analyze a source")
-async def analyze(service: PartsOf, id: CommandId, source: str) -> Recorded:
+async def analyze(service: PartsOf, id: CommandId, source: Id) -> Recorded:
     """The analysis is work: it is recorded now and done by an analyzer. Read it by the id in the answer."""
     await _exists(service, source)
     return await send(service, Analyze(**envelope(id), source=source))
 
 
 @router.get("/sources/{source}/analyses", tags=["analyses"], summary="Analyses", dependencies=[Depends(shown)])
-async def list_analyses(service: PartsOf, source: str) -> list[Analysis]:
+async def list_analyses(service: PartsOf, source: Id) -> list[Analysis]:
     """The analyses of a source, newest first."""
     return await service.reads.analyses_of(source)
 
@@ -51,7 +52,7 @@ async def list_analyses(service: PartsOf, source: str) -> list[Analysis]:
 @router.get("/analyses/{analysis}", tags=["analyses"], summary="One analysis", dependencies=[Depends(shown)])
 async def show_analysis(
     service: PartsOf,
-    analysis: str,
+    analysis: Id,
     spaces: Annotated[bool, Query(description="With the numbers of every space that is already counted.")] = True,
 ) -> Analysis:
     """Of a large source ask without spaces, and page through them at /analyses/{id}/spaces."""
@@ -63,7 +64,7 @@ async def show_analysis(
 
 @router.post("/sources/{source}/address-repairs", status_code=201, tags=["sources"], summary="Repair addresses")
 async def repair_addresses(
-    service: PartsOf, id: CommandId, source: str, body: Annotated[RepairIn | None, Body()] = None
+    service: PartsOf, id: CommandId, source: Id, body: Annotated[RepairIn | None, Body()] = None
 ) -> Recorded:
     """Decides what becomes of unusable e-mail addresses; the answer's ``result`` has the counts."""
     await _exists(service, source)
@@ -87,12 +88,12 @@ async def list_sites(service: PartsOf) -> list[Site]:
 
 
 @router.get("/sites/{site}", tags=["sites"], summary="One site", dependencies=[Depends(shown)])
-async def show_site(service: PartsOf, site: str) -> Site:
+async def show_site(service: PartsOf, site: Id) -> Site:
     for found in await service.reads.sites(site):
         return found
     raise not_found("site", site)
 
 
-async def _exists(service: Parts, source: str) -> None:
+async def _exists(service: Parts, source: Id) -> None:
     if not await service.reads.has_stream("source", source):
         raise not_found("source", source)

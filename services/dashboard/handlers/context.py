@@ -15,6 +15,7 @@ from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.adapters.tables import LogTable, Tables
+from services.dashboard.adapters.webhooks import Webhooks
 from services.dashboard.domain.access import (
     CALLER,
     Attempts,
@@ -27,11 +28,14 @@ from services.dashboard.domain.access import (
 )
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import Recorded
+from services.dashboard.handlers.feeds import Feeds
 from shared.events.commands import Command
 from shared.events.projections.base import LogReader, ProjectionState
 from shared.events.projections.runner import Runner
+from shared.ops.outgoing import Guard
 
 API = "/api/v1"
+MOST = 2**53 - 1  # of a position, as of every integer in the log
 CATCH_UP = 5.0  # seconds a read waits for what a command has just done
 
 
@@ -66,11 +70,17 @@ class Parts:
     public_url: str | None = None
     cookies: Cookies = Cookies()
     attempts: Attempts = field(default_factory=Attempts)
+    guard: Guard = field(default_factory=Guard)
+    feeds: Feeds = field(default_factory=Feeds)
     notices: Callable[[], list[str]] = list
 
     @property
     def analyses(self) -> AnalysisReads:
         return AnalysisReads(self.reads.pool)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.reads.pool, self.access.store, self.secrets.key)
 
     @property
     def tables(self) -> Tables:
@@ -164,7 +174,7 @@ async def _session(request: Request) -> Caller:
 async def shown(
     request: Request,
     after: Annotated[
-        int | None, Query(ge=0, description="Wait a moment until this position, a command's answer, is shown.")
+        int | None, Query(ge=0, le=MOST, description="Wait a moment until this position, a command's answer, is shown.")
     ] = None,
 ) -> None:
     await parts(request).caught_up(after)

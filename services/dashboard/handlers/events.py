@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.shapes import Log, LoggedEvent, Overview, ProjectionHealth
-from services.dashboard.handlers.context import Needs, Parts, PartsOf
+from services.dashboard.handlers.context import MOST, Needs, Parts, PartsOf
+from shared.events.types import Id
 
 router = APIRouter(tags=["events"], dependencies=[Depends(Needs(Permission.READ))])
 
@@ -23,9 +24,9 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 @router.get("/events", summary="Events after a position")
 async def list_events(
     service: PartsOf,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    plan: Annotated[str | None, Query(description="Only events of this plan, its tasks and their chunks.")] = None,
+    plan: Annotated[Id | None, Query(description="Only events of this plan, its tasks and their chunks.")] = None,
 ) -> Log:
     """In order of position. What an event's body holds is in the catalogue of events; it names no person and no
     title."""
@@ -38,8 +39,8 @@ async def list_events(
 @router.get("/events/stream", summary="Events as they are recorded", response_class=StreamingResponse)
 async def stream_events(
     service: PartsOf,
-    after: Annotated[int, Query(ge=0)] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Annotated[int, Query(ge=0, le=MOST)] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=MOST)] = None,
 ) -> StreamingResponse:
     """Server-sent events: first all after ``after`` (or ``Last-Event-ID``), then new ones. ``id`` is the position,
     ``event`` the type. A ``beat`` every 10 s carries the head of the log."""

@@ -117,7 +117,7 @@ async def live_overview(request: Request, service: PartsOf) -> Response:
             "running": region("running", plans=values["running"]),
         }
 
-    return live(request, service, regions)
+    return live(request, service, "overview", regions)
 
 
 @router.get("/live/plans")
@@ -128,7 +128,7 @@ async def live_plans(request: Request, service: PartsOf) -> Response:
         rows = await service.tables.plans(listing)
         return {"plans": region("plans", rows=rows), **{f"say-{p.id}": f"{p.name}: {p.status}" for p in rows.rows}}
 
-    return live(request, service, regions)
+    return live(request, service, f"plans {listing.query()}", regions)
 
 
 @router.get("/live/plans/{plan}")
@@ -144,7 +144,7 @@ async def live_plan(request: Request, service: PartsOf, plan: str) -> Response:
             f"say-{plan}": f"{found.name}: {found.status}",
         }
 
-    return live(request, service, regions)
+    return live(request, service, f"plan {plan}", regions)
 
 
 async def _overview(service: Parts) -> dict[str, Any]:

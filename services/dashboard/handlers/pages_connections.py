@@ -124,7 +124,7 @@ async def live_source(request: Request, service: PartsOf, source: str) -> Respon
         found = await _source(service, source)
         return {"analysis": region("analysis", source=found, unresolved=unresolved(found))}
 
-    return live(request, service, regions)
+    return live(request, service, f"source {source}", regions)
 
 
 async def _source(service: Parts, id: str) -> Source:

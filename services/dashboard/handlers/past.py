@@ -11,6 +11,7 @@ from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.handlers.context import Needs, PartsOf
 from shared.events.projections.base import moment
 from shared.events.store import recorded
+from shared.events.types import Id
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ))])
 
@@ -21,8 +22,15 @@ _COLUMNS = ("position", "event_id", "stream", "version", "type", "body", "record
 @router.get("/plans/{plan}/past", summary="One plan as it was")
 async def past_plan(
     service: PartsOf,
-    plan: str,
-    at: Annotated[str, Query(description="A position of the log, or a time (ISO 8601; UTC where it names no zone).")],
+    plan: Id,
+    at: Annotated[
+        str,
+        Query(
+            pattern=r"^([0-9]{1,16}|[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+            r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?)?)$",
+            description="A position of the log, or a time (ISO 8601; UTC where it names no zone).",
+        ),
+    ],
 ) -> PastPlan:
     """Computed from the log: its events up to there, folded anew. Names are today's, as the log holds none."""
     upto, latest = _place(at)
@@ -60,8 +68,8 @@ def _place(at: str) -> tuple[int | None, datetime | None]:
         return int(at), None
     try:
         found = datetime.fromisoformat(at)
-    except ValueError as error:
+    except ValueError as error:  # the 31st of a month that has 30, besides what pages are asked for
         raise ProblemError(
-            "invalid_request", 422, "This is neither a position nor a time.", "Write 1200 or 2026-11-23T12:00:00Z."
+            "no_such_time", 404, "This is neither a position nor a time.", "Write 1200 or 2026-11-23T12:00:00Z."
         ) from error
     return None, found if found.tzinfo else found.replace(tzinfo=UTC)

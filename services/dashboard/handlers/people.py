@@ -13,6 +13,7 @@ from services.dashboard.domain.shapes import Domain, DomainsIn, MapIn, PersonAdd
 from services.dashboard.handlers.analyses import CSV, csv_answer
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import CorrectAddresses, RecordMap, ReviewDomains
+from shared.events.types import Id
 
 router = APIRouter(tags=["people"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -25,7 +26,7 @@ def reads(service: Parts) -> PeopleReads:
     return PeopleReads(service.reads.pool)
 
 
-async def _exists(service: Parts, source: str) -> None:
+async def _exists(service: Parts, source: Id) -> None:
     if not await service.reads.has_stream("source", source):
         raise not_found("source", source)
 
@@ -48,7 +49,7 @@ async def _text(request: Request) -> str:
 @router.get("/sources/{source}/addresses", summary="E-mail addresses", dependencies=[Depends(shown)])
 async def addresses(
     service: PartsOf,
-    source: str,
+    source: Id,
     kind: Annotated[
         Literal["invalid", "duplicate", "unknown", "usable", "all"] | None,
         Query(description="Default: every one that cannot be used as it is."),
@@ -68,7 +69,7 @@ async def addresses(
 @router.get("/sources/{source}/addresses.csv", summary="Addresses as CSV", response_model=None, responses=CSV)
 async def addresses_csv(
     service: PartsOf,
-    source: str,
+    source: Id,
     kind: Literal["invalid", "duplicate", "unknown", "usable", "all"] | None = None,
 ) -> StreamingResponse:
     """The table to fill in and send back: NewEmail for another address, Tombstone for a Former user."""
@@ -82,7 +83,7 @@ async def addresses_csv(
 
 
 @router.post("/sources/{source}/addresses", status_code=201, summary="Correct addresses", openapi_extra=_BODY)
-async def correct_addresses(service: PartsOf, id: CommandId, source: str, request: Request) -> Recorded:
+async def correct_addresses(service: PartsOf, id: CommandId, source: Id, request: Request) -> Recorded:
     """Takes the table back. A bad one is refused whole, with line and reason; ``result`` has the counts."""
     await _exists(service, source)
     upload = await reads(service).upload(id, "addresses", await _text(request))
@@ -90,14 +91,14 @@ async def correct_addresses(service: PartsOf, id: CommandId, source: str, reques
 
 
 @router.get("/sources/{source}/domains", summary="E-mail domains", dependencies=[Depends(shown)])
-async def domains(service: PartsOf, source: str) -> list[Domain]:
+async def domains(service: PartsOf, source: Id) -> list[Domain]:
     """With how many people have an address there, and whether someone has marked the domain as trusted."""
     await _exists(service, source)
     return await reads(service).domains(source)
 
 
 @router.get("/sources/{source}/domains.csv", summary="Domains as CSV", response_model=None, responses=CSV)
-async def domains_csv(service: PartsOf, source: str) -> StreamingResponse:
+async def domains_csv(service: PartsOf, source: Id) -> StreamingResponse:
     await _exists(service, source)
 
     async def rows() -> AsyncIterator[Sequence[object]]:
@@ -108,21 +109,21 @@ async def domains_csv(service: PartsOf, source: str) -> StreamingResponse:
 
 
 @router.post("/sources/{source}/domains", status_code=201, summary="Mark domains")
-async def review_domains(service: PartsOf, id: CommandId, source: str, body: DomainsIn) -> Recorded:
+async def review_domains(service: PartsOf, id: CommandId, source: Id, body: DomainsIn) -> Recorded:
     """A domain that is not trusted keeps a plan from running that moves users of it."""
     await _exists(service, source)
     return await send(service, ReviewDomains(**envelope(id), source=source, **body.model_dump()))
 
 
 @router.post("/sources/{source}/domains.csv", status_code=201, summary="Mark domains by CSV", openapi_extra=_BODY)
-async def review_domains_csv(service: PartsOf, id: CommandId, source: str, request: Request) -> Recorded:
+async def review_domains_csv(service: PartsOf, id: CommandId, source: Id, request: Request) -> Recorded:
     await _exists(service, source)
     upload = await reads(service).upload(id, "domains", await _text(request))
     return await send(service, ReviewDomains(**envelope(id), source=source, upload=upload))
 
 
 @router.post("/sources/{source}/maps", status_code=201, summary="Record a map")
-async def record_map(service: PartsOf, id: CommandId, source: str, body: Annotated[MapIn, Body()]) -> Recorded:
+async def record_map(service: PartsOf, id: CommandId, source: Id, body: Annotated[MapIn, Body()]) -> Recorded:
     """Renames, merges and drops groups, and says whose account is whose. It never changes; a plan names it by ``result.map``."""
     await _exists(service, source)
     uploads = {

@@ -11,6 +11,7 @@ from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import CheckedFile, Recorded
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send
 from shared.events.commands import SavePlan, Scope
+from shared.events.types import Id
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -63,6 +64,10 @@ async def _text(request: Request) -> str:
             raise ProblemError(
                 "too_large", 413, "The file is too large.", "A plan file has at most a million characters."
             )
+    if not taken:
+        raise ProblemError(
+            "empty", 422, "The request has no body.", "Send the plan file as it is, as application/yaml."
+        )
     try:
         return taken.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -118,7 +123,7 @@ async def _named(service: Parts, found: Read, what: str, name: Any) -> str | Non
     return None
 
 
-def _fields_of(file: PlanFile, source: str, site: str, by_key: dict[str, str]) -> dict[str, Any]:
+def _fields_of(file: PlanFile, source: Id, site: Id, by_key: dict[str, str]) -> dict[str, Any]:
     scopes: list[Scope] = []
     new_keys: dict[str, str] = {}
     spaces: list[str] = []

@@ -44,6 +44,7 @@ from shared.events.commands import (
     StopPlan,
     UnschedulePlan,
 )
+from shared.events.types import Id
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -60,7 +61,7 @@ async def list_plans(service: PartsOf, archived: bool = False) -> list[PlanSumma
 
 
 @router.get("/plans/{plan}", summary="One plan", dependencies=[Depends(shown)])
-async def show_plan(service: PartsOf, plan: str) -> PlanDetail:
+async def show_plan(service: PartsOf, plan: Id) -> PlanDetail:
     """With its tasks, the numbers of each, and what did not move by cause."""
     found = await service.reads.plan(plan)
     if found is None:
@@ -71,21 +72,19 @@ async def show_plan(service: PartsOf, plan: str) -> PlanDetail:
 @router.put("/plans/{plan}", include_in_schema=False, response_model=None)
 @router.patch("/plans/{plan}", include_in_schema=False, response_model=None)
 @router.delete("/plans/{plan}", include_in_schema=False, response_model=None)
-async def refuse_change(plan: str) -> NoReturn:
+async def refuse_change(plan: Id) -> NoReturn:
     raise immutable()
 
 
 @router.post("/plans/{plan}/run", status_code=202, summary="Run a plan")
-async def run_plan(
-    service: PartsOf, id: CommandId, plan: str, body: Annotated[RunIn | None, Body()] = None
-) -> Recorded:
+async def run_plan(service: PartsOf, id: CommandId, plan: Id, body: Annotated[RunIn | None, Body()] = None) -> Recorded:
     await _exists(service, plan)
     given = body or RunIn()
     return await send(service, RunPlan(**envelope(id), plan=plan, consent=given.consent, digest=given.digest))
 
 
 @router.post("/plans/{plan}/schedule", status_code=202, summary="Start a plan at a time")
-async def schedule_plan(service: PartsOf, id: CommandId, plan: str, body: ScheduleIn) -> Recorded:
+async def schedule_plan(service: PartsOf, id: CommandId, plan: Id, body: ScheduleIn) -> Recorded:
     """It starts by itself then, if nothing forbids it. Consent is needed now, where it is needed at all."""
     await _exists(service, plan)
     start_at = int(body.start_at.timestamp() * 1_000_000)
@@ -93,19 +92,19 @@ async def schedule_plan(service: PartsOf, id: CommandId, plan: str, body: Schedu
 
 
 @router.post("/plans/{plan}/unschedule", status_code=202, summary="Take back a start time")
-async def unschedule_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def unschedule_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     return await _command(service, UnschedulePlan, id, plan)
 
 
 @router.post("/plans/{plan}/copy", status_code=201, summary="Copy a plan")
-async def copy_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+async def copy_plan(service: PartsOf, id: CommandId, plan: Id, body: CopyIn) -> Recorded:
     """A new plan that holds the same, by the source's last analysis."""
     await _exists(service, plan)
     return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name))
 
 
 @router.get("/plans/{plan}/checks", summary="Checks of a plan", dependencies=[Depends(shown)])
-async def list_checks(service: PartsOf, plan: str) -> list[CheckOut]:
+async def list_checks(service: PartsOf, plan: Id) -> list[CheckOut]:
     """All of them as they stand, each with its meaning, whether it forbids the run, and the first of its findings. What has
     to be asked of source and site is as old as the last round: see ``checked_at``."""
     await _exists(service, plan)
@@ -114,7 +113,7 @@ async def list_checks(service: PartsOf, plan: str) -> list[CheckOut]:
 
 
 @router.post("/plans/{plan}/checks", status_code=202, summary="Run the checks of a plan")
-async def run_checks(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def run_checks(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     """Source and site are asked; the answer's id names the round."""
     await service.caught_up(await service.reads.head())
     found = await show_plan(service, plan)
@@ -122,12 +121,12 @@ async def run_checks(service: PartsOf, id: CommandId, plan: str) -> Recorded:
 
 
 @router.get("/check-rounds/{round}", summary="Whether a round of checks is done", dependencies=[Depends(shown)])
-async def show_round(service: PartsOf, round: str) -> RoundOut:
+async def show_round(service: PartsOf, round: Id) -> RoundOut:
     return RoundOut(round=round, completed=await service.reads.round_completed(round))
 
 
 @router.post("/plans/{plan}/checks/{check}", status_code=202, summary="Leave a check out, or take it in again")
-async def decide_check(service: PartsOf, id: CommandId, plan: str, check: Check, body: DecideIn) -> Recorded:
+async def decide_check(service: PartsOf, id: CommandId, plan: Id, check: Check, body: DecideIn) -> Recorded:
     await _exists(service, plan)
     return await send(service, DecideCheck(**envelope(id), plan=plan, check=check, excluded=body.excluded))
 
@@ -135,43 +134,45 @@ async def decide_check(service: PartsOf, id: CommandId, plan: str, check: Check,
 @router.get(
     "/plans/{plan}/checks/{check}/findings.csv", summary="Findings of a check", response_class=StreamingResponse
 )
-async def findings(service: PartsOf, plan: str, check: Check) -> StreamingResponse:
+async def findings(service: PartsOf, plan: Id, check: Check) -> StreamingResponse:
     """All findings as CSV, one line each."""
-    judged = next(each for each in await list_checks(service, plan) if each.check == check)
+    judged = next((each for each in await list_checks(service, plan) if each.check == check), None)
+    if judged is None:
+        raise not_found("check", check.value)
     rows = await service.reads.check_findings(judged.round, check.value) if judged.round else judged.findings
     headers = {"Content-Disposition": f'attachment; filename="{check.value}.csv"'}
     return StreamingResponse(iter([to_csv(rows)]), media_type="text/csv", headers=headers)
 
 
 @router.post("/plans/{plan}/stop", status_code=202, summary="Stop a plan")
-async def stop_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def stop_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     """Nothing new begins; what is under way is finished and recorded. A stopped plan cannot be resumed."""
     return await _command(service, StopPlan, id, plan)
 
 
 @router.post("/plans/{plan}/pause", status_code=202, summary="Pause a plan")
-async def pause_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def pause_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     return await _command(service, PausePlan, id, plan)
 
 
 @router.post("/plans/{plan}/resume", status_code=202, summary="Go on with a paused plan")
-async def resume_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def resume_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     return await _command(service, ResumePlan, id, plan)
 
 
 @router.post("/plans/{plan}/archive", status_code=202, summary="Archive a plan")
-async def archive_plan(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def archive_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     """Hides it from lists. Nothing deletes a plan."""
     return await _command(service, ArchivePlan, id, plan)
 
 
 @router.post("/plans/{plan}/retry-stuck", status_code=202, summary="Try a stuck plan again")
-async def retry_stuck(service: PartsOf, id: CommandId, plan: str) -> Recorded:
+async def retry_stuck(service: PartsOf, id: CommandId, plan: Id) -> Recorded:
     return await _command(service, RetryStuck, id, plan)
 
 
 @router.get("/plans/{plan}/report", summary="The report", response_model=Report, dependencies=[Depends(shown)])
-async def report(service: PartsOf, plan: str) -> StreamingResponse:
+async def report(service: PartsOf, plan: Id) -> StreamingResponse:
     """What was selected and what became of it, by sets and in sums; every entity that did not simply move, with its
     reason."""
     found = await show_plan(service, plan)
@@ -212,7 +213,7 @@ async def _document(service: Parts, head: Report) -> AsyncIterator[str]:
 
 
 @router.get("/plans/{plan}/idmap", summary="Old ids to new ones", dependencies=[Depends(shown)])
-async def id_map(service: PartsOf, plan: str, format: Format = "json") -> StreamingResponse:
+async def id_map(service: PartsOf, plan: Id, format: Format = "json") -> StreamingResponse:
     """What the plan moved: old id and address to new id and address, as CSV or JSON, or as redirect rules for a web server."""
     await _exists(service, plan)
     old, site = await service.reads.addresses(plan)
@@ -220,11 +221,11 @@ async def id_map(service: PartsOf, plan: str, format: Format = "json") -> Stream
     return StreamingResponse(pieces, media_type=MEDIA_TYPES[format])
 
 
-async def _exists(service: Parts, plan: str) -> None:
+async def _exists(service: Parts, plan: Id) -> None:
     if not await service.reads.has_stream("plan", plan):
         raise not_found("plan", plan)
 
 
-async def _command(service: Parts, kind: type[PlanCommand], id: str, plan: str) -> Recorded:
+async def _command(service: Parts, kind: type[PlanCommand], id: str, plan: Id) -> Recorded:
     await _exists(service, plan)
     return await send(service, kind(**envelope(id), plan=plan))

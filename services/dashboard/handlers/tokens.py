@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Depends
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.shapes import Recorded, SignInLink, SignInLinkIn, TokenIn, TokenMade, TokenShown
 from services.dashboard.handlers.context import CommandId, Needs, PartsOf
+from shared.events.types import Id
 
 router = APIRouter(tags=["access"], dependencies=[Depends(Needs(Permission.ADMINISTER, Permission.ADMINISTER))])
 
@@ -25,7 +26,7 @@ async def create_token(service: PartsOf, id: CommandId, body: TokenIn) -> TokenM
 
 
 @router.post("/tokens/{token}/revoke", summary="Revoke a token")
-async def revoke_token(service: PartsOf, id: CommandId, token: str) -> Recorded:
+async def revoke_token(service: PartsOf, id: CommandId, token: Id) -> Recorded:
     """It is refused from now on. Twice is harmless."""
     await service.access.revoke_token(CALLER.get(), token)
     return Recorded(id=token)

@@ -4,7 +4,10 @@ const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
 const HIDDEN = 30_000; // a hidden tab gives its connection back after this
 const SILENCE = 25_000; // the server beats every 10 s; longer silence is a dead connection
-let stream = null, silence = 0, retry = 0, hidden = 0, wait = 1000, shown = -1;
+const PARKED = 5_000; // a tab that gave its connection to a newer one asks again after this
+// Over HTTP/1.1 all tabs of a browser share six connections: the server then keeps some streams and parks the others.
+const hop = performance.getEntriesByType("navigation")[0]?.nextHopProtocol || "http/1.1";
+let stream = null, silence = 0, retry = 0, hidden = 0, wait = 1000, shown = -1, parked = false, last = Date.now();
 let paused = localStorage.getItem("cloudward.paused") === "1";
 
 const tell = (text) => { connection.textContent = text; connection.hidden = !text; };
@@ -43,6 +46,7 @@ function alive() {
   clearTimeout(silence);
   silence = setTimeout(reopen, SILENCE);
   wait = 1000;
+  last = Date.now();
   tell(paused ? "Updates are paused." : "");
 }
 
@@ -55,7 +59,7 @@ function close() {
 function reopen() {
   close();
   if (paused || document.hidden) return;
-  tell("Reconnecting. The figures are as of the event below.");
+  tell(`Reconnecting, as of ${new Date(last).toISOString().slice(11, 19)} UTC`);
   retry = setTimeout(open, Math.random() * wait);
   wait = Math.min(wait * 2, 30_000);
 }
@@ -63,7 +67,9 @@ function reopen() {
 function open() {
   close();
   if (paused) { tell("Updates are paused."); return; }
-  stream = new EventSource(url);
+  const more = new URLSearchParams({ hop });
+  if (parked) more.set("once", "1");
+  stream = new EventSource(url + (url.includes("?") ? "&" : "?") + more);
   stream.addEventListener("region", (event) => {
     alive();
     if (Number(event.lastEventId) < shown) return; // never back
@@ -78,6 +84,7 @@ function open() {
     for (const [id, html] of [...waiting]) apply({ id, html });
     document.getElementById("position").textContent = Number(event.data).toLocaleString("en-US");
   });
+  stream.addEventListener("park", () => { close(); parked = true; retry = setTimeout(open, PARKED); });
   stream.addEventListener("bye", () => { close(); tell("Your session ended. Log in again; this page stays as it was."); });
   stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) reopen(); };
 }
@@ -85,7 +92,7 @@ function open() {
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hidden);
   if (document.hidden) hidden = setTimeout(close, HIDDEN);
-  else if (!stream) open();
+  else if (!stream || parked) { parked = false; open(); }
 });
 addEventListener("pageshow", () => { if (!stream) open(); });
 addEventListener("online", open);
