@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cli import errors, render
 from cli.client import Client, ClientError
-from cli.remote import Data, Json, Plan, TokenFile, Url, expected, plan_app, recorded
+from cli.remote import Data, Json, Plan, TokenFile, Url, expected, plan_app, recorded, watched
 
 MARKS = {"passed": "✔", "warning": "!", "error": "✖", "not_checked": "·"}
 STYLES = {"passed": "green", "warning": "yellow", "error": "red", "not_checked": "dim"}
@@ -60,6 +60,44 @@ def copy(
     with Client.discover(url, token_file, data) as client:
         answer = client.post(f"/plans/{client.find('plan', plan)['id']}/copy", {"name": name})
     recorded(answer, json, f"Plan “{name}” is saved.")
+
+
+@plan_app.command("dry-run")
+@expected
+def dry_run(
+    plan: Plan,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the dry run; without it, the plan's with “(dry run)”.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Stay until it has ended.")] = True,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Read, rewrite and check everything as a run would, and write nothing to the site. The report is that of a run.
+
+    It is a plan of its own. What only a write can tell it cannot know: a key in the site's trash, a hidden account, a seat
+    that is not there. The exit code is 3 if it ends FAILED or STOPPED.
+    """
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("plan", plan)
+        name = name or _dry_name(found["name"], {each["name"] for each in client.get("/plans", archived=True)})
+        copied = client.post(f"/plans/{found['id']}/copy", {"name": name, "dry_run": True})
+        answer = client.post(f"/plans/{copied['id']}/run", {})
+        if watch:
+            watched(client, copied["id"], json)
+        else:
+            recorded(answer, json, f"“{name}” runs and writes nothing. Watch it: cloudward plan watch {name!r}")
+
+
+def _dry_name(plan: str, taken: set[str]) -> str:
+    """
+    >>> _dry_name("All", {"All", "All (dry run)"})
+    'All (dry run 2)'
+    """
+    names = (f"{plan[:180]} (dry run{f' {n}' if n > 1 else ''})" for n in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
 
 
 def _checks(client: Client, plan: str, run: bool) -> list[dict[str, Any]]:

@@ -441,7 +441,7 @@ def run_plan(
         found = client.find("plan", plan)
         answer = client.post(f"/plans/{found['id']}/run", {"consent": consent})
         if watch:
-            _watched(client, found["id"], json)
+            watched(client, found["id"], json)
         else:
             recorded(answer, json, f"Plan “{found['name']}” runs. Watch it: cloudward plan watch {found['name']!r}")
 
@@ -555,10 +555,10 @@ def watch_plan(
 ) -> None:
     """Watch a plan until it has ended. Exit code 0 if FINISHED, 3 if FAILED or STOPPED."""
     with Client.discover(url, token_file, data) as client:
-        _watched(client, client.find("plan", plan)["id"], json)
+        watched(client, client.find("plan", plan)["id"], json)
 
 
-def _watched(client: Client, plan: str, json: bool) -> None:
+def watched(client: Client, plan: str, json: bool) -> None:
     found = client.get(f"/plans/{plan}")
     try:
         with render.Bars(render.err, [found]) as bars:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -225,24 +226,29 @@ def _calls(dependant: Dependant) -> Iterator[object]:
 
 def _describe(app: FastAPI) -> None:
     """Adds to the OpenAPI document what FastAPI does not know of: the bearer token (the check itself is ``context.Needs``), and
-    that everything that goes wrong is told as a problem."""
-    document = app.openapi()
-    components = document.setdefault("components", {})
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-    schemas = components.setdefault("schemas", {})
-    schemas["ProblemDocument"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    document["security"] = [{"bearer": []}]
-    app.state.methods = {
-        (compile_path(path)[0], frozenset(verb.upper() for verb in verbs)) for path, verbs in document["paths"].items()
-    }
+    that everything that goes wrong is told as a problem. The document is made when somebody first asks for it."""
+    made = app.openapi
+
+    @cache
+    def described() -> dict[str, Any]:
+        document = made()
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        schemas = components.setdefault("schemas", {})
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        document["security"] = [{"bearer": []}]
+        return document
+
+    app.openapi = described  # type: ignore[method-assign] # the framework's own way to extend the document
 
 
 def _methods(request: Request) -> str:
     """What the document names for the path of a request, for the header ``Allow``."""
     path = request.url.path
-    found = {verb for pattern, verbs in request.app.state.methods for verb in verbs if pattern.match(path)}
+    paths = request.app.openapi()["paths"]
+    found = {verb.upper() for known, verbs in paths.items() for verb in verbs if compile_path(known)[0].match(path)}
     return ", ".join(sorted(found))
 
 

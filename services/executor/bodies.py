@@ -206,9 +206,9 @@ class Bodies:
         return bool(
             await self._job.pool.fetchval(
                 "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
-                " WHERE p.site = $1 AND p.source = $2 AND o.kind IN ('page', 'blogpost') AND o.id = $3"
+                " WHERE p.ledger = ANY($1) AND p.source = $2 AND o.kind IN ('page', 'blogpost') AND o.id = $3"
                 " AND o.reason = 'title_clash' LIMIT 1",
-                self._job.site_id,
+                [self._job.site_id, self._job.saved.site],
                 self._job.source_id,
                 id,
             )

@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 
+from services.executor.dry.site import DrySite
 from shared.confluence.cloud import CloudSite
 from shared.confluence.site import Account, SiteSpace
 from shared.confluence.source import Source
@@ -89,7 +90,7 @@ class Job:
     marker: str | None
     epoch: int | None  # of the task's inventory
     source: Source
-    site: CloudSite
+    site: CloudSite | DrySite
     me: Account
     bases: tuple[str, ...]  # addresses under which the source's own links are written
     taken: set[str] = field(default_factory=set)
@@ -106,7 +107,8 @@ class Job:
 
     @property
     def site_id(self) -> str:
-        return self.saved.site
+        """The id under which it is kept what became what on the site: a dry run keeps its own."""
+        return self.saved.ledger
 
     @property
     def source_id(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
+from services.executor.dry.site import DrySite
 from services.executor.entities import reason_of
 from services.executor.gate import CLAIM, SiteGate
 from services.executor.job import Draining, Job, SpaceGone, rows_of
@@ -76,6 +77,7 @@ class Executor:
         self._gates: dict[str, SiteGate] = {}
         self._sources: dict[str, Source] = {}
         self._sites: dict[str, tuple[CloudSite, Account]] = {}
+        self._dry: dict[str, DrySite] = {}  # by ledger
         self._plans: dict[str, PlanSaved] = {}
         self._bases: dict[str, tuple[str, ...]] = {}
         self._opening = asyncio.Lock()
@@ -222,7 +224,7 @@ class Executor:
                 except BaseException:
                     await site.aclose()
                     raise
-        site, me = self._sites[saved.site]
+        real, me = self._sites[saved.site]
         return Job(
             claim=claim,
             pool=self._pool,
@@ -232,10 +234,15 @@ class Executor:
             marker=task["marker"],
             epoch=task["inventory_epoch"],
             source=self._sources[saved.source],
-            site=site,
+            site=self._dry_site(saved, real, me) if saved.dry_run else real,
             me=me,
             bases=self._bases[saved.source],
         )
+
+    def _dry_site(self, saved: PlanSaved, real: CloudSite, me: Account) -> DrySite:
+        if saved.ledger not in self._dry:
+            self._dry[saved.ledger] = DrySite(real, self._pool, saved.ledger, me, self._gate(saved.site))
+        return self._dry[saved.ledger]
 
     async def close(self) -> None:
         for source in self._sources.values():

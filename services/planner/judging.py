@@ -249,7 +249,7 @@ class Judge:
                     n.pages + n.blogposts + n.comments + n.attachments for n in event.spaces if n.space in chosen
                 )
         measured = await self._pool.fetchrow(
-            "WITH last AS (SELECT t.task, t.started_at FROM work.task t JOIN work.plan p USING (plan) WHERE p.site = $1"
+            "WITH last AS (SELECT t.task, t.started_at FROM work.task t JOIN work.plan p USING (plan) WHERE p.ledger = $1"
             "  AND t.kind = 'space' AND t.state = 'ended' ORDER BY t.started_at DESC LIMIT 50)"
             " SELECT count(*) AS spaces, (SELECT count(*) FROM work.outcome o JOIN last USING (task)"
             "  WHERE o.kind IN ('page', 'blogpost', 'comment', 'attachment')) AS entities,"
@@ -269,7 +269,9 @@ class Judge:
 
 
 async def consent(pool: asyncpg.Pool, saved: PlanSaved, given: bool) -> str | None:
-    """How consent stands: ``not_needed_for_sandbox``, ``given``, ``given_before``; None: nobody has agreed."""
+    """How consent stands: ``not_needed_for_dry_run``, ``not_needed_for_sandbox``, ``given``, ``given_before``; None: nobody has agreed."""
+    if saved.dry_run:
+        return "not_needed_for_dry_run"
     if await pool.fetchval("SELECT sandbox FROM work.site WHERE site = $1", saved.site):
         return "not_needed_for_sandbox"
     if given:

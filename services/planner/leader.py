@@ -107,6 +107,7 @@ class Leader:
                 looked_at = now
                 await manager.look_at_all()
                 await manager.start_due()
+                await manager.forget_dry_runs()
             if worked or now - swept_at > self._settings.sweep:
                 swept_at = now
                 await dispatch.sweep()

@@ -113,6 +113,19 @@ class Manager:
                 f"plan-{plan.id}", plan.version, derived_id(plan.id, f"due:{plan.version}"), event, plan.id
             )
 
+    async def forget_dry_runs(self) -> None:
+        """What dry runs kept beside the log goes when they have ended."""
+        ended = [
+            r["ledger"]
+            for r in await self._pool.fetch(
+                "SELECT ledger FROM work.plan WHERE ledger <> site AND status IN ('FINISHED', 'FAILED', 'STOPPED')"
+            )
+        ]
+        if ended:
+            await self._pool.execute("DELETE FROM people.dry_object WHERE ledger = ANY($1)", ended)
+            await self._pool.execute("DELETE FROM people.account WHERE site = ANY($1)", ended)
+            await self._pool.execute("DELETE FROM people.site_group WHERE site = ANY($1)", ended)
+
     async def look_at_all(self) -> None:
         self._dirty_plans |= {
             r["plan"] for r in await self._pool.fetch("SELECT plan FROM work.plan WHERE status = 'RUNNING'")
@@ -315,7 +328,7 @@ class Manager:
             new_key = await self._pool.fetchval(
                 "SELECT key FROM people.plan_key WHERE plan = $1 AND space = $2", plan.id, start.space
             )
-            target = await self._target(plan.saved.site, (new_key or site_key(key)).lower())
+            target = await self._target(plan.saved.ledger, (new_key or site_key(key)).lower())
             marker = derived_id(task, "marker")
         event = TaskStarted(
             task=task,
@@ -471,7 +484,7 @@ class Manager:
     async def _reserve(self, task: tasks.Task) -> bool:
         """Makes the space's key on the site the task's own; false if it is another plan's."""
         row = await self._pool.fetchrow(
-            "SELECT t.target, t.marker, p.site FROM work.task t JOIN work.plan p USING (plan) WHERE t.task = $1",
+            "SELECT t.target, t.marker, p.ledger AS site FROM work.task t JOIN work.plan p USING (plan) WHERE t.task = $1",
             task.task,
         )
         if row is None:

@@ -84,6 +84,7 @@ class Saving:
             new_keys={row["space"]: row["key"] for row in keys},
             addresses=saved.addresses,
             copy_of=saved.plan,
+            dry_run=command.dry_run,
             map=saved.map,
             access_group=named,
             options=saved.options,
@@ -138,6 +139,7 @@ class Saving:
             "new_keys": command.new_keys,
             "addresses": command.addresses,
             **({"map": command.map} if command.map else {}),
+            **({"dry_run": True} if command.dry_run else {}),
             **({"access_group": command.access_group} if command.access_group else {}),
             "options": command.options.model_dump(mode="json"),
         }
@@ -168,6 +170,7 @@ class Saving:
             new_keys=tuple(sorted(command.new_keys)),
             addresses=command.addresses,
             copy_of=command.copy_of,
+            dry_run=command.dry_run,
             map=command.map,
             options=command.options,
         )

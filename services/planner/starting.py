@@ -29,6 +29,7 @@ class Starting:
             return refusal(forbidding[0])
         stands = await consent(self._pool, saved, agreed)
         await self._keep_keys(saved)
+        await self._open_ledger(saved)
         return PlanStarted.model_validate({"plan": saved.plan, "consent": stands, "scheduled": scheduled})
 
     async def _keep_keys(self, saved: PlanSaved) -> None:
@@ -43,6 +44,17 @@ class Starting:
             list(saved.spaces),
             [scope.space for scope in saved.scopes if scope.what != "all"],
         )
+
+    async def _open_ledger(self, saved: PlanSaved) -> None:
+        """A dry run knows the people and groups that are known on the site. The rest its projection takes over."""
+        if saved.dry_run:
+            for table, columns in (("account", "person, account_id"), ("site_group", "source_group, group_id, synced")):
+                await self._pool.execute(
+                    f"INSERT INTO people.{table} (site, {columns}) SELECT $1, {columns} FROM people.{table}"
+                    " WHERE site = $2 ON CONFLICT DO NOTHING",
+                    saved.ledger,
+                    saved.site,
+                )
 
 
 def check_of(code: str) -> Check:

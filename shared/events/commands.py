@@ -149,6 +149,7 @@ class SavePlan(Command):
     new_keys: dict[str, str] = Field(default_factory=dict)
     addresses: Literal["source", "plan"] = "source"
     copy_of: Id | None = None
+    dry_run: bool = False
 
 
 class PlanCommand(Command):
@@ -196,10 +197,11 @@ class UnschedulePlan(PlanCommand):
 
 
 class CopyPlan(PlanCommand):
-    """Saves a new plan that holds what this one holds, by the last analysis."""
+    """Saves a new plan that holds what this one holds, by the last analysis; as a dry run it writes nothing to the site."""
 
     SUBJECT: ClassVar[str] = "cmd.planner.copy_plan"
     name: str = Field(min_length=1, max_length=200)
+    dry_run: bool = False
 
 
 class DecideCheck(PlanCommand):

@@ -405,7 +405,7 @@ class Reads:
         """``spaces``: of these only; ``people``: those of users and groups too."""
         rows = await connection.fetch(_TASKS, plan.id, spaces, people)
         waiting = await connection.fetch(_WAITING_SPACES, plan.id, spaces)
-        tasks = [_task(row, plan.site.url) for row in rows]
+        tasks = [_task(row, None if plan.dry_run else plan.site.url) for row in rows]
         begun = plan.status == "READY" or plan.ended_at is None
         return tasks + [
             Task(
@@ -526,6 +526,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         source=Named(id=row["source"], name=row["source_name"] or row["source"]),
         site=Named(id=row["site"], name=row["site_name"] or row["site"], url=row["site_url"]),
         stage=row["stage"],
+        dry_run=row["dry_run"],
         spaces=SpaceCounts(
             selected=row["spaces_selected"], migrated=row["spaces_migrated"], failed=row["spaces_failed"]
         ),

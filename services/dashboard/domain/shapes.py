@@ -146,7 +146,10 @@ class ScheduleIn(Input):
 
 
 class CopyIn(Input):
+    """``dry_run``: the copy writes nothing to the site; it runs, and ends with the report of a run."""
+
     name: str = Field(min_length=1, max_length=200)
+    dry_run: bool = False
 
 
 class DecideIn(Input):
@@ -493,6 +496,7 @@ class PlanSummary(BaseModel):
     source: Named
     site: Named
     stage: str
+    dry_run: bool = False
     spaces: SpaceCounts
     kinds: dict[str, Counts]
     done: int
@@ -616,6 +620,7 @@ class Report(BaseModel):
     conserved: bool
     differences: dict[str, dict[str, int]]
     tasks: list[ReportedTask] = Field(default_factory=list)
+    dry_run: bool = False
     verification: list[ReportedDifference] = Field(default_factory=list)
     left_behind: list[LeftBehind] = Field(default_factory=list)
     reasons: list[ReportedReason]

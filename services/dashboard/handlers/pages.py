@@ -17,7 +17,8 @@ from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope,
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.past import past_plan
 from services.dashboard.handlers.rendering import Verb, actions, page
-from shared.events.commands import ArchivePlan, PausePlan, PlanCommand, ResumePlan, RunPlan, StopPlan
+from shared.events.commands import ArchivePlan, CopyPlan, PausePlan, PlanCommand, ResumePlan, RunPlan, StopPlan
+from shared.events.types import derived_id
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -100,12 +101,26 @@ async def act(
     consent: Annotated[bool, Form()] = False,
 ) -> Response:
     """The command's id makes a double click one command."""
-    await _plan(service, plan)
+    found = await _plan(service, plan)
     if verb == "run":
         recorded = await send(service, RunPlan(**envelope(command), plan=plan, consent=consent))
+    elif verb == "dry-run":
+        name = await _free_name(service, f"{found.name[:180]} (dry run")
+        copied = await send(service, CopyPlan(**envelope(command), plan=plan, name=name, dry_run=True))
+        plan = copied.id
+        recorded = await send(service, RunPlan(**envelope(derived_id(command, "run")), plan=plan))
     else:
         recorded = await send(service, _PLAN_COMMANDS[verb](**envelope(command), plan=plan))
     return RedirectResponse(f"/plans/{plan}?after={recorded.position or 0}", 303)
+
+
+async def _free_name(service: Parts, beginning: str) -> str:
+    """``beginning`` with the bracket closed, or with the first number before it that makes a new name."""
+    name, n = f"{beginning})", 1
+    while await service.reads.plan_named(name) is not None:
+        n += 1
+        name = f"{beginning} {n})"
+    return name
 
 
 @router.get("/live/overview")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from services.dashboard.adapters.reads import totals
 from services.dashboard.domain.access import Permission
-from services.dashboard.domain.problems import immutable, not_found
+from services.dashboard.domain.problems import ProblemError, immutable, not_found
 from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
 from services.dashboard.domain.shapes import (
     CheckOut,
@@ -98,9 +98,9 @@ async def unschedule_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded
 
 @router.post("/plans/{plan}/copy", status_code=201, summary="Copy a plan")
 async def copy_plan(service: PartsOf, id: CommandId, plan: Id, body: CopyIn) -> Recorded:
-    """A new plan that holds the same, by the source's last analysis."""
+    """A new plan that holds the same, by the source's last analysis; as a dry run it writes nothing to the site."""
     await _exists(service, plan)
-    return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name))
+    return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name, dry_run=body.dry_run))
 
 
 @router.get("/plans/{plan}/checks", summary="Checks of a plan", dependencies=[Depends(shown)])
@@ -183,6 +183,7 @@ async def report(service: PartsOf, plan: Id) -> StreamingResponse:
     head = Report(
         source=found.source.name,
         plan=found.id,
+        dry_run=found.dry_run,
         status=found.status,
         kinds=kinds,
         conserved=proof.ok and sums_agree and found.conserved is not False,
@@ -215,7 +216,11 @@ async def _document(service: Parts, head: Report) -> AsyncIterator[str]:
 @router.get("/plans/{plan}/idmap", summary="Old ids to new ones", dependencies=[Depends(shown)])
 async def id_map(service: PartsOf, plan: Id, format: Format = "json") -> StreamingResponse:
     """What the plan moved: old id and address to new id and address, as CSV or JSON, or as redirect rules for a web server."""
-    await _exists(service, plan)
+    found = await show_plan(service, plan)
+    if found.dry_run:
+        raise ProblemError(
+            "nothing_moved", 409, "A dry run moves nothing: there are no ids on the site.", "Ask the plan that ran."
+        )
     old, site = await service.reads.addresses(plan)
     pieces = written(format, service.reads.mapped(plan), old=old, site=site)
     return StreamingResponse(pieces, media_type=MEDIA_TYPES[format])

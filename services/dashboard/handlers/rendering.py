@@ -12,11 +12,11 @@ from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.shapes import PlanSummary
 from services.dashboard.handlers.context import Parts
 
-Verb = Literal["run", "stop", "pause", "resume", "archive"]
+Verb = Literal["run", "dry-run", "stop", "pause", "resume", "archive"]
 
 # What a plan may be asked, by its state; the first is the primary one.
 ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
-    "READY": (("run", "Run plan"), ("archive", "Archive")),
+    "READY": (("run", "Run plan"), ("dry-run", "Dry run"), ("archive", "Archive")),
     "RUNNING": (("stop", "Stop plan"), ("pause", "Pause")),
     "paused": (("resume", "Go on"), ("stop", "Stop plan")),
     "stopping": (),

@@ -6,7 +6,9 @@ from shared.events.catalog.work import ReasonCount, Tally
 from shared.events.checks import Check
 from shared.events.contract import Event, Part
 from shared.events.reasons import Reason
-from shared.events.types import Count, Digest, EntityId, Id, Micros
+from shared.events.types import Count, Digest, EntityId, Id, Micros, derived_id
+
+Consent = Literal["given", "given_before", "not_needed_for_sandbox", "not_needed_for_dry_run"]
 
 
 class PlanEvent(Event, abstract=True):
@@ -63,6 +65,12 @@ class PlanSaved(PlanEvent):
     new_keys: tuple[EntityId, ...] = ()
     addresses: Literal["source", "plan"] = "source"
     copy_of: Id | None = None
+    dry_run: bool = False  # everything is read, rewritten and checked, and nothing is written to the site
+
+    @property
+    def ledger(self) -> str:
+        """The id under which it is kept what became what on the site: the site's own, or this dry run's."""
+        return derived_id(self.plan, "ledger") if self.dry_run else self.site
 
     def scope(self, space: str) -> SpaceScope:
         """What of a chosen space moves."""
@@ -72,7 +80,7 @@ class PlanSaved(PlanEvent):
 class PlanStarted(PlanEvent):
     """The plan runs. ``consent``: whether somebody agreed that data are copied to the site, or none was needed."""
 
-    consent: Literal["given", "given_before", "not_needed_for_sandbox"]
+    consent: Consent
     scheduled: bool = False  # by its own start time
 
 
@@ -81,7 +89,7 @@ class PlanScheduled(PlanEvent):
     at that time."""
 
     start_at: Micros
-    consent: Literal["given", "given_before", "not_needed_for_sandbox"]
+    consent: Consent
 
 
 class PlanUnscheduled(PlanEvent):

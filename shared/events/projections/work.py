@@ -289,17 +289,19 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             )
         case PlanSaved():
             await c.execute(
-                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest, spaces)"
-                " VALUES ($1, $2, $3, $4, 'READY', $5, $6)",
+                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest, spaces, ledger)"
+                " VALUES ($1, $2, $3, $4, 'READY', $5, $6, $7)",
                 event.plan,
                 event.source,
                 event.site,
                 row.version,
                 event.digest,
                 len(event.spaces),
+                event.ledger,
             )
         case PlanStarted():
             await _plan(c, s, row, "status = 'RUNNING', start_at = NULL, consent = $3", event.consent)
+            await _open_ledger(c, s, event.plan)
         case PlanScheduled():
             await _plan(
                 c,
@@ -329,10 +331,13 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             await _plan(c, s, row, "stop_requested = true")
         case PlanFinished():
             await _plan(c, s, row, "status = 'FINISHED'")
+            await _close_ledger(c, s, event.plan)
         case PlanFailed():
             await _plan(c, s, row, "status = 'FAILED'")
+            await _close_ledger(c, s, event.plan)
         case PlanStopped():
             await _plan(c, s, row, "status = 'STOPPED'")
+            await _close_ledger(c, s, event.plan)
         case PlanArchived():
             await _plan(c, s, row, "archived = true, start_at = NULL")
         case PlanStuck():
@@ -375,11 +380,33 @@ async def _phase_planned(c: Connection, row: Recorded, event: PhasePlanned, s: s
     )
 
 
+# A dry run begins with what is known about the site, and what it learns is forgotten when it has ended.
+_LEDGERS = {"id_map": "source, kind, id, target, task", "open_link": "source, target, kind, id, task"}
+
+
+async def _open_ledger(c: Connection, s: str, plan: str) -> None:
+    for table, columns in _LEDGERS.items():
+        await c.execute(
+            f"INSERT INTO {s}.{table} (site, {columns}) SELECT p.ledger, {', '.join(f'm.{n}' for n in columns.split(', '))}"
+            f" FROM {s}.plan p JOIN {s}.{table} m ON m.site = p.site AND m.source = p.source"
+            " WHERE p.plan = $1 AND p.ledger <> p.site ON CONFLICT DO NOTHING",
+            plan,
+        )
+
+
+async def _close_ledger(c: Connection, s: str, plan: str) -> None:
+    for table in _LEDGERS:
+        await c.execute(
+            f"DELETE FROM {s}.{table} m USING {s}.plan p WHERE p.plan = $1 AND p.ledger <> p.site AND m.site = p.ledger",
+            plan,
+        )
+
+
 async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: Sequence[Entity]) -> None:
     if not entities:
         return
     home = await c.fetchrow(
-        f"SELECT k.task, p.site, p.source FROM {s}.chunk k LEFT JOIN {s}.plan p ON p.plan = k.plan WHERE k.chunk = $1",
+        f"SELECT k.task, p.ledger AS site, p.source FROM {s}.chunk k LEFT JOIN {s}.plan p ON p.plan = k.plan WHERE k.chunk = $1",
         chunk,
     )
     if home is None:

@@ -18,7 +18,6 @@ from services.analyzer.tables import TABLE_COMMANDS, Tables
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
-from services.dashboard.app import create_app
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import CredentialIn
 from services.dashboard.handlers.context import Parts
@@ -32,6 +31,7 @@ from shared.events.projections.work import WorkProjection
 from shared.events.store import EventStore
 from shared.events.types import new_id
 from tests.servers import Database
+from tests.unit.dashboard.house import application
 
 ACTOR = Actor(kind="service", key=new_id())
 KEY = bytes(range(32))
@@ -177,7 +177,7 @@ async def api(bureau: Bureau) -> AsyncIterator[httpx.AsyncClient]:
     await access.introduce()
     store = bureau.stores["dashboard"]
     parts = Parts(Reads(pool), Secrets(pool, KEY), owners, store, runners, access, asyncio.Event())
-    transport = httpx.ASGITransport(create_app(parts))
+    transport = httpx.ASGITransport(application(parts))
     headers = {"Authorization": f"Bearer {'t' * 32}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1", headers=headers) as client:
         yield client

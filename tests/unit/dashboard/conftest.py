@@ -12,7 +12,6 @@ import pytest
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
-from services.dashboard.app import create_app
 from services.dashboard.handlers.context import Parts
 from shared.events.database import open_pool
 from shared.events.projections.registry import READ_PROJECTIONS
@@ -20,7 +19,7 @@ from shared.events.projections.runner import Runner
 from shared.events.store import EventStore
 from tests.servers import Database
 from tests.store.test_projections import Log, history
-from tests.unit.dashboard.house import KEY, TOKEN, House, Owners, named
+from tests.unit.dashboard.house import KEY, TOKEN, House, Owners, application, named
 
 
 @asynccontextmanager
@@ -36,7 +35,7 @@ async def opened(database: Database) -> AsyncIterator[House]:
     access = Access(pool, stores["dashboard"], TOKEN)
     await access.introduce()
     parts = Parts(Reads(pool), Secrets(pool, KEY), owners, stores["dashboard"], runners, access, asyncio.Event())
-    transport = httpx.ASGITransport(create_app(parts))
+    transport = httpx.ASGITransport(application(parts))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", headers={"Authorization": f"Bearer {TOKEN}"}
     ) as client:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
+from typing import cast
 
 import httpx
+from fastapi import FastAPI
 
+from services.dashboard.app import create_app
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.handlers.context import Parts
 from shared.events.commands import Command, Problem, Reply
@@ -44,6 +48,18 @@ class House:
     async def catch_up(self) -> None:
         for runner in self.parts.runners:
             await runner.catch_up()
+
+
+@cache
+def _app() -> FastAPI:
+    return create_app(cast(Parts, None))
+
+
+def application(parts: Parts) -> FastAPI:
+    """The application with these parts. Building it takes a second: it is built once, and has its parts exchanged."""
+    app = _app()
+    app.state.parts = parts
+    return app
 
 
 async def named(house: House, connection: object) -> None:

@@ -1,0 +1,1 @@
+"""A dry run: the same pipeline, with a site that is only read."""
