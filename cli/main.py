@@ -48,6 +48,7 @@ _MODULES = (
     "cli.people",
     "cli.remote",
     "cli.planning",
+    "cli.following",
     "cli.sandbox",
     "cli.tables",
     "cli.tryout",

@@ -350,6 +350,20 @@ def _admin(sandbox: Sandbox) -> Starlette:
             return JSONResponse({"faults": [rule.document() for rule in added]}, 201)
         return JSONResponse({"faults": [rule.document() for rule in front.faults.rules.values()]})
 
+    async def edits(request: AdminRequest) -> Response:
+        """Somebody works at the source."""
+        front = front_of(request)
+        if front is None or not isinstance(front.back, Hosted):
+            return _problem(404, "no such server")
+        from sandbox.sample.edits import EditError, apply  # the sample content is loaded only where it is asked for
+
+        try:
+            for edit in await request.json():
+                apply(front.back.app.state.instance, edit)
+        except (ValueError, EditError) as error:
+            return _problem(400, str(error))
+        return Response(status_code=204)
+
     async def latency(request: AdminRequest) -> Response:
         front = front_of(request)
         if front is None:
@@ -395,6 +409,7 @@ def _admin(sandbox: Sandbox) -> Starlette:
             Route("/sites/{name}/canonical", site_document),
             Route("/sites/{name}/mails", mails),
             Route("/sites/{name}/pace", latency, methods=["PUT"]),
+            Route("/sites/{name}/edits", edits, methods=["POST"]),
             Route("/sites/{name}/faults", faults, methods=["GET", "POST", "DELETE"]),
             Route("/sites/{name}/faults/{id}/release", release, methods=["POST"]),
         ]

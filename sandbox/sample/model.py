@@ -183,6 +183,13 @@ class Instance:
             self._hanging[content.container].append(content.id)
         return content
 
+    def reparent(self, content: Content, parent: int | None) -> None:
+        if content.parent is not None:
+            self._children[content.parent].remove(content.id)
+        if parent is not None:
+            self._children[parent].append(content.id)
+        content.parent = parent
+
     def user_by_name(self, username: str) -> User | None:
         key = self._by_name.get(username.lower())
         return self.users[key] if key else None

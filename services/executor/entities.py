@@ -31,7 +31,7 @@ from shared.confluence.source import (
     SourceUnauthorized,
     SourceUnreachable,
 )
-from shared.events.catalog.work import Entity
+from shared.events.catalog.work import Entity, Kind
 from shared.events.claims import LeaseLost
 from shared.events.database import AWAY
 from shared.events.reasons import Reason
@@ -95,7 +95,11 @@ async def work_through(job: Job, rows: Sequence[Row], handle: Handle) -> list[En
 
 
 async def _one(job: Job, row: Row, handle: Handle) -> Entity:
-    look, tries, since = job.claim.look_first, 0, time.monotonic()
+    if row.gone and row.kind is not Kind.RESTRICTION:  # that it is open again is carried out
+        return row.skipped(Reason.GONE_AT_SOURCE)
+    # Of a plan that was stopped or failed, a last request may have had its effect after its chunk was settled.
+    follows = job.saved.follow not in (None, "undo")
+    look, tries, since = job.claim.look_first or follows, 0, time.monotonic()
     while True:
         tries += 1
         try:

@@ -1,11 +1,13 @@
 """A chunk in hand, with both sides open and the look-ups that its phase needs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from services.executor.dry.site import DrySite
+from services.executor.following import Chain
 from shared.confluence.cloud import CloudSite
 from shared.confluence.site import Account, SiteSpace
 from shared.confluence.source import Source
@@ -15,6 +17,24 @@ from shared.events.catalog.work import ACCOUNTS, BY_DEPTH, Entity, Kind, Outcome
 from shared.events.claims import Claim
 from shared.events.reasons import Reason
 from shared.ops.settings import Settings
+
+# Phases that write a page's or post's body after it was made.
+_WRITING = [Kind.BODY.value, Kind.VERSION.value, Kind.OWNER.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What this plan and those before it wrote of a page or blog post. ``digest``: of the body, where it is known; ``pending``:
+    it still holds references that only the second pass can resolve; ``reason``, ``task``: of the outcome that made it;
+    ``foreign``: links were mended in a body that somebody else had written."""
+
+    target: str
+    version: int = 0
+    digest: str | None = None
+    pending: bool = False
+    reason: str | None = None
+    task: str = ""
+    foreign: bool = False
 
 
 class Draining(Exception):
@@ -42,6 +62,7 @@ class Row:
     dangling: bool = False
     homepage: bool = False
     along: bool = False
+    gone: bool = False  # it moved before and is not at the source any more
 
     def ended(self, outcome: Outcome, reason: Reason | None = None, **more: Any) -> Entity:
         return Entity(kind=self.kind, id=self.id, outcome=outcome, reason=reason, version=self.version, **more)
@@ -56,7 +77,9 @@ class Row:
         return self.ended(Outcome.FAILED, reason)
 
 
-_COLUMNS = "kind, id, ordinal, version, parent, container, depth, position, size, has_file, dangling, homepage, along"
+_COLUMNS = (
+    "kind, id, ordinal, version, parent, container, depth, position, size, has_file, dangling, homepage, along, gone"
+)
 
 
 async def rows_of(pool: asyncpg.Pool, claim: Claim, epoch: int | None, kind: Kind | None = None) -> list[Row]:
@@ -93,6 +116,8 @@ class Job:
     site: CloudSite | DrySite
     me: Account
     bases: tuple[str, ...]  # addresses under which the source's own links are written
+    chain: Chain
+    started_at: datetime  # of the task
     taken: set[str] = field(default_factory=set)
     _space: SiteSpace | None = None
     _source_key: str | None = None
@@ -109,6 +134,11 @@ class Job:
     def site_id(self) -> str:
         """The id under which it is kept what became what on the site: a dry run keeps its own."""
         return self.saved.ledger
+
+    @property
+    def ledgers(self) -> list[str]:
+        """Those of plans whose work on the site this one knows."""
+        return list(dict.fromkeys([self.site_id, self.saved.site]))
 
     @property
     def source_id(self) -> str:
@@ -192,15 +222,66 @@ class Job:
         )
         return None if value is None else str(value)
 
+    @property
+    def tasks(self) -> list[str]:
+        """This task, and those of the plans that this one follows about the same thing."""
+        return [self.claim.work.task, *self.chain.tasks]
+
+    @property
+    def listing(self) -> int | None:
+        """The epoch under which the whole listing of the source stands, where the inventory is a part of it."""
+        return -self.epoch if self.epoch is not None and self.saved.follow is not None else self.epoch
+
     async def outcome(self, kind: Kind, id: str) -> asyncpg.Record | None:
-        """What became of an entity of this task that has moved: target, target_version, digest, pending, reason."""
+        """What became of an entity of this task, or of those before it, that has moved: target, target_version, digest,
+        pending, reason, task."""
         return await self.pool.fetchrow(
-            "SELECT target, target_version, digest, pending, reason FROM work.outcome"
-            " WHERE task = $1 AND kind = $2 AND id = $3 AND outcome = 'migrated' ORDER BY position DESC LIMIT 1",
+            "SELECT target, target_version, digest, pending, reason, task FROM work.outcome"
+            " WHERE task = ANY($1) AND kind = $2 AND id = $3 AND outcome = 'migrated' ORDER BY position DESC LIMIT 1",
+            self.tasks,
+            kind.value,
+            id,
+        )
+
+    async def own_outcome(self, kind: Kind, id: str) -> asyncpg.Record | None:
+        """The outcome that this task has recorded of an entity: outcome, reason."""
+        return await self.pool.fetchrow(
+            "SELECT outcome, reason FROM work.outcome WHERE task = $1 AND kind = $2 AND id = $3 LIMIT 1",
             self.claim.work.task,
             kind.value,
             id,
         )
+
+    async def written(self, kind: Kind, id: str) -> Written | None:
+        """What was last written of a page or blog post that is on the site."""
+        rows = await self.pool.fetch(
+            "SELECT kind, target, target_version, digest, pending, reason, task, position FROM work.outcome"
+            " WHERE task = ANY($1) AND kind = ANY($2) AND id = $3 AND outcome = 'migrated'"
+            " UNION ALL SELECT o.kind, o.target, o.target_version, o.digest, o.pending, o.reason, o.task, o.position"
+            " FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
+            " WHERE o.kind = 'link' AND o.id = $3 AND o.outcome = 'migrated' AND p.ledger = ANY($4) AND p.source = $5"
+            " ORDER BY position",
+            self.tasks,
+            [kind.value, *_WRITING],
+            id,
+            self.ledgers,
+            self.source_id,
+        )
+        written: Written | None = None
+        for r in rows:
+            if r["kind"] == kind.value and (written is None or r["target"] != written.target):
+                written = Written(r["target"])  # made, or made anew
+            if written is None:
+                continue
+            version = max(written.version, r["target_version"] or 0)
+            if r["kind"] == kind.value:
+                pending, digest = r["pending"], r["digest"]
+                written = replace(written, pending=pending, digest=digest, reason=r["reason"], task=r["task"])
+            elif r["kind"] == Kind.BODY:
+                written = replace(written, pending=False, digest=r["digest"] or written.digest)
+            foreign = r["kind"] == Kind.LINK and r["reason"] == Reason.CHANGED_ON_SITE
+            written = replace(written, version=version, foreign=written.foreign or foreign)
+        return written
 
     # -- the space -----------------------------------------------------------------------------------------------
 
@@ -249,7 +330,8 @@ class Job:
             self.space_id,
             self.claim.work.task,
         )
-        if earlier is None or (self.scope.what == "all" and earlier["what"] != "attachments"):
+        follows = self.saved.follow is not None
+        if earlier is None or (self.scope.what == "all" and earlier["what"] != "attachments" and not follows):
             return None
         found = await self.site.find_space(await self.key_on_site(await self.source_key()))
         return found if found is not None and found.id == earlier["target"] else None
@@ -266,6 +348,11 @@ class Job:
                 )
             )
         return self._into_earlier
+
+    @property
+    def markers(self) -> list[str]:
+        """The marker of this task's reservation, and of those of the plans that it follows."""
+        return [*([self.marker] if self.marker else []), *self.chain.markers]
 
     async def space(self) -> SiteSpace:
         """The task's space on the site. Raises SpaceGone when it is not there."""

@@ -9,6 +9,7 @@ import structlog
 
 from services.executor.dry.site import DrySite
 from services.executor.entities import reason_of
+from services.executor.following import chain_of
 from services.executor.gate import CLAIM, SiteGate
 from services.executor.job import Draining, Job, SpaceGone, rows_of
 from services.executor.phases import (
@@ -21,6 +22,8 @@ from services.executor.phases import (
     people,
     provenance,
     space,
+    undo,
+    undo_people,
     verification,
 )
 from shared.confluence.cloud import CloudSite
@@ -58,6 +61,17 @@ PHASES: dict[Phase, Callable[[Job], Awaitable[None]]] = {
     Phase.VERIFICATION: verification.verify,
     Phase.OPENING: opening.open_space,
     Phase.WATCH: details.watches,
+}
+# Of a plan that undoes another.
+UNDO: dict[Phase, Callable[[Job], Awaitable[None]]] = {
+    Phase.PAGE: undo.contents,
+    Phase.BLOGPOST: undo.contents,
+    Phase.ATTACHMENT: undo.attachments,
+    Phase.COMMENT: undo.comments,
+    Phase.SPACE: undo.space,
+    Phase.MEMBERSHIP: undo_people.memberships,
+    Phase.GROUP: undo_people.groups,
+    Phase.USER: undo_people.users,
 }
 
 
@@ -144,7 +158,7 @@ class Executor:
                 if claim.work.phase is Phase.INVENTORY:
                     await inventory.take(job, await self._kind(claim))
                 else:
-                    await PHASES[claim.work.phase](job)
+                    await (UNDO if job.saved.follow == "undo" else PHASES)[claim.work.phase](job)
                 return
             except (Draining, LeaseLost, WritesForbidden):
                 raise
@@ -200,7 +214,7 @@ class Executor:
         work = claim.work
         saved = await self._plan(work.plan or "")
         task = await self._pool.fetchrow(
-            "SELECT space, marker, inventory_epoch FROM work.task WHERE task = $1", work.task
+            "SELECT kind, space, marker, inventory_epoch, started_at FROM work.task WHERE task = $1", work.task
         )
         if task is None:
             raise LookupError("a chunk without a task")
@@ -237,6 +251,8 @@ class Executor:
             site=self._dry_site(saved, real, me) if saved.dry_run else real,
             me=me,
             bases=self._bases[saved.source],
+            chain=await chain_of(self._pool, saved, task["kind"], task["space"]),
+            started_at=task["started_at"],
         )
 
     def _dry_site(self, saved: PlanSaved, real: CloudSite, me: Account) -> DrySite:

@@ -60,7 +60,7 @@ async def ending(pool: asyncpg.Pool, task: Task, finish: Finish) -> TaskEnding:
         "conserved": conserved,
     }
     if task.kind is not TaskKind.SPACE:
-        return TaskEnded(**data, stopped=task.stopping and not finish.complete, reason=task.fatal)
+        return TaskEnded(**data, stopped=task.stopping and not finish.complete, reason=task.fatal or task.failing)
     if task.stopping and not finish.complete and task.failing is None:
         return TaskEnded(**data, stopped=True)
     if finish.skipped:

@@ -113,6 +113,18 @@ class Handlers(Decider):
             return saved
         return await self.save_plan(await Saving(self._store, self._pool).copy(command, saved))
 
+    async def follow_plan(self, command: c.FollowPlan) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        await self._caught_up()
+        plan = plans.fold([(r.version, r.event) for r in await self._store.read_stream(f"plan-{command.plan}")])
+        if plan is None:
+            return refused("plan_unknown", "There is no such plan.", "List them: cloudward plan list.", 404)
+        if (no := plans.follow(plan, command.follow)) is not None:
+            return refused(no.code, no.detail, no.way_on)
+        following = await Saving(self._store, self._pool).following(command, plan.saved)
+        return following if isinstance(following, c.Reply) else await self.save_plan(following)
+
     async def _saved(self, plan: str) -> PlanSaved | c.Reply:
         rows = await self._store.read_stream(f"plan-{plan}")
         event = rows[0].event if rows else None
@@ -215,6 +227,7 @@ COMMANDS: dict[type[c.Command], str] = {
     c.SchedulePlan: "schedule_plan",
     c.UnschedulePlan: "unschedule_plan",
     c.CopyPlan: "copy_plan",
+    c.FollowPlan: "follow_plan",
     c.DecideCheck: "decide_check",
     c.JudgeChecks: "judge_checks",
     c.StopPlan: "stop_plan",

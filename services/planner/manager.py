@@ -44,6 +44,8 @@ _PAGE = 500
 _MOST_KNOWN = 1000
 # Phases of a space up to its last page; once planned beyond them, links to its pages can be resolved.
 _BEFORE_LINKS = (Phase.INVENTORY.value, Phase.SPACE.value, Phase.PAGE.value, Phase.BLOGPOST.value)
+# Before this phase of a task the space's key on the site has to be its own.
+_RESERVES = {TaskKind.SPACE: Phase.SPACE, TaskKind.UNDO: Phase.INVENTORY}
 
 
 class _Overtaken(Exception):
@@ -441,10 +443,11 @@ class Manager:
         return found
 
     async def _plan_slice(self, task: tasks.Task, s: tasks.PlanSlice) -> None:
-        if s.phase is Phase.SPACE and not await self._reserve(task):
-            await self._append_task(
-                task, "failing", SpaceFailing(task=task.task, plan=task.plan, reason=Reason.SPACE_KEY_CONFLICT)
-            )
+        if s.phase is _RESERVES.get(task.kind) and not await self._reserve(task):
+            plan = await self._plan(task.plan)
+            follows = plan is not None and plan.saved.follow is not None
+            reason = Reason.SPACE_BUSY if follows else Reason.SPACE_KEY_CONFLICT
+            await self._append_task(task, "failing", SpaceFailing(task=task.task, plan=task.plan, reason=reason))
             return
         chunks, last = await cut(self._pool, task, s, self._settings.chunk_size)
         event = PhasePlanned(

@@ -9,11 +9,26 @@ import asyncpg
 from services.planner.domain.selection import Candidate, key_mistakes, passes, scope_mistakes
 from shared.events import commands as c
 from shared.events.catalog.analysis import SpacesAnalyzed
-from shared.events.catalog.plan import PlanSaved, SpaceScope
+from shared.events.catalog.plan import Follow, PlanSaved, SpaceScope
 from shared.events.contract import canonical
 from shared.events.deciding import refused
 from shared.events.reasons import Reason
 from shared.events.store import EventStore
+
+# A plan with all those that it follows, itself first.
+_CHAIN = """
+WITH RECURSIVE chain AS (
+  SELECT plan, predecessor, 0 AS n FROM work.plan WHERE plan = $1
+  UNION ALL SELECT p.plan, p.predecessor, n + 1 FROM work.plan p JOIN chain ON p.plan = chain.predecessor
+) SELECT plan FROM chain ORDER BY n
+"""
+# What a following plan's user agrees to by asking for it.
+ACCEPTED: dict[Follow, tuple[str, ...]] = {
+    "continue": (),
+    "retry": (),
+    "delta": (Reason.GONE_AT_SOURCE,),
+    "undo": (Reason.CHANGED_ON_SITE, Reason.GONE_ON_SITE, Reason.IN_USE, Reason.ACCOUNT_STAYS),
+}
 
 
 class Saving:
@@ -67,27 +82,99 @@ class Saving:
         """The command that saves what a plan holds under another name."""
         keys = await self._pool.fetch("SELECT space, key FROM people.plan_key WHERE plan = $1", saved.plan)
         named = await self._pool.fetchval("SELECT access_group FROM people.plan WHERE id = $1", saved.plan)
-        return c.SavePlan(
-            command_id=command.command_id,
-            actor=command.actor,
-            correlation=command.correlation,
-            name=command.name,
-            source=saved.source,
-            site=saved.site,
-            stage=saved.stage,
-            users=saved.users,
-            groups=saved.groups,
-            spaces=list(saved.spaces),
-            accepted=[reason.value for reason in saved.accepted],
-            scopes=[c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes],
-            key_conflicts=saved.key_conflicts,
-            new_keys={row["space"]: row["key"] for row in keys},
-            addresses=saved.addresses,
+        return self._again(
+            command,
+            saved,
+            {row["space"]: row["key"] for row in keys},
+            named,
             copy_of=saved.plan,
             dry_run=command.dry_run,
-            map=saved.map,
-            access_group=named,
-            options=saved.options,
+            predecessor=saved.predecessor,
+            follow=saved.follow,
+        )
+
+    @staticmethod
+    def _again(
+        command: c.CopyPlan | c.FollowPlan,
+        saved: PlanSaved,
+        new_keys: dict[str, str],
+        access_group: str | None,
+        **more: Any,
+    ) -> c.SavePlan:
+        held: dict[str, Any] = {
+            "command_id": command.command_id,
+            "actor": command.actor,
+            "correlation": command.correlation,
+            "name": command.name,
+            "source": saved.source,
+            "site": saved.site,
+            "stage": saved.stage,
+            "users": saved.users,
+            "groups": saved.groups,
+            "spaces": list(saved.spaces),
+            "accepted": [reason.value for reason in saved.accepted],
+            "scopes": [c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes],
+            "key_conflicts": saved.key_conflicts,
+            "new_keys": new_keys,
+            "addresses": saved.addresses,
+            "map": saved.map,
+            "access_group": access_group,
+            "options": saved.options,
+        }
+        return c.SavePlan(**{**held, **more})
+
+    async def following(self, command: c.FollowPlan, saved: PlanSaved) -> c.SavePlan | c.Reply:
+        """The command that saves a plan which goes on from this one; or why there is none.
+
+        A plan that continues or retries takes the spaces that have not moved whole; one that brings changes takes those of
+        all plans before it; an undo what this one plan had.
+        """
+        chain = await self._pool.fetch(_CHAIN, saved.plan)
+        plans = [row["plan"] for row in chain]
+        if (
+            await self._pool.fetchval(
+                "SELECT true FROM work.plan WHERE predecessor = ANY($1) AND follow = 'undo' AND status <> 'READY' AND ledger = site LIMIT 1",
+                plans,
+            )
+            and command.follow != "undo"
+        ):
+            return refused(
+                "undone",
+                "The plan, or one that it follows, was undone: what it recorded is not what the site holds.",
+                "Save a new plan, or copy this one: cloudward plan copy.",
+            )
+        spaces: list[str] = list(saved.spaces)
+        if command.follow in ("continue", "retry"):
+            moved = {
+                row["space"]
+                for row in await self._pool.fetch(
+                    "SELECT space FROM work.task WHERE plan = ANY($1) AND ending ->> 'type' = 'SpaceMigrated'", plans
+                )
+            }
+            spaces = [space for space in spaces if space not in moved]
+        elif command.follow == "delta":
+            for plan in plans[1:]:
+                before = (await self._store.read_stream(f"plan-{plan}"))[0].event
+                assert isinstance(before, PlanSaved)
+                spaces += [space for space in before.spaces if space not in spaces]
+        keys = await self._pool.fetch(
+            "SELECT DISTINCT ON (space) space, key FROM people.plan_key WHERE plan = ANY($1) AND space = ANY($2)"
+            " ORDER BY space, array_position($1, plan)",
+            plans,
+            spaces,
+        )
+        named = await self._pool.fetchval("SELECT access_group FROM people.plan WHERE id = $1", saved.plan)
+        accepted = {*(reason.value for reason in saved.accepted), *ACCEPTED[command.follow]}
+        return self._again(
+            command,
+            saved,
+            {row["space"]: row["key"] for row in keys},
+            named,
+            spaces=spaces,
+            scopes=[c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes if s.space in spaces],
+            accepted=sorted(accepted),
+            predecessor=saved.plan,
+            follow=command.follow,
         )
 
     async def _chosen(self, command: c.SavePlan, analysis: str) -> Sequence[Candidate] | c.Reply:
@@ -140,6 +227,7 @@ class Saving:
             "addresses": command.addresses,
             **({"map": command.map} if command.map else {}),
             **({"dry_run": True} if command.dry_run else {}),
+            **({"follow": command.follow, "predecessor": command.predecessor} if command.follow else {}),
             **({"access_group": command.access_group} if command.access_group else {}),
             "options": command.options.model_dump(mode="json"),
         }
@@ -171,6 +259,8 @@ class Saving:
             addresses=command.addresses,
             copy_of=command.copy_of,
             dry_run=command.dry_run,
+            predecessor=command.predecessor,
+            follow=command.follow,
             map=command.map,
             options=command.options,
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.events.catalog.plan import MoveOptions
+from shared.events.catalog.plan import Follow, MoveOptions
 from shared.events.checks import Check
 from shared.events.contract import Actor
 from shared.events.types import Digest, Id, Micros
@@ -150,6 +150,8 @@ class SavePlan(Command):
     addresses: Literal["source", "plan"] = "source"
     copy_of: Id | None = None
     dry_run: bool = False
+    predecessor: Id | None = None
+    follow: Follow | None = None
 
 
 class PlanCommand(Command):
@@ -202,6 +204,14 @@ class CopyPlan(PlanCommand):
     SUBJECT: ClassVar[str] = "cmd.planner.copy_plan"
     name: str = Field(min_length=1, max_length=200)
     dry_run: bool = False
+
+
+class FollowPlan(PlanCommand):
+    """Saves a new plan that goes on from this one, which has ended. See ``Follow`` for what it may do."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.follow_plan"
+    name: str = Field(min_length=1, max_length=200)
+    follow: Follow
 
 
 class DecideCheck(PlanCommand):

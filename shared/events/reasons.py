@@ -28,6 +28,7 @@ class Reason(StrEnum):
     # the site
     SPACE_KEY_CONFLICT = "space_key_conflict"
     SPACE_NOT_CREATED = "space_not_created"
+    SPACE_BUSY = "space_busy"
     TITLE_CLASH = "title_clash"
     TOO_LARGE = "too_large"
     SITE_REFUSED = "site_refused"
@@ -47,6 +48,10 @@ class Reason(StrEnum):
     NOT_IN_A_ROLE = "not_in_a_role"
     PLACE_NOT_FOUND = "place_not_found"
     VERSIONS_INCOMPLETE = "versions_incomplete"
+    # an undo
+    UNDONE = "undone"
+    IN_USE = "in_use"
+    ACCOUNT_STAYS = "account_stays"
     # what it hangs on
     PARENT_NOT_MOVED = "parent_not_moved"
     # this product
@@ -103,6 +108,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A space with this key exists on the site.", "Change the key, leave the space out, or remove the other space."
     ),
     Reason.SPACE_NOT_CREATED: Explanation("The space could not be created on the site.", "See the log, then retry."),
+    Reason.SPACE_BUSY: Explanation(
+        "Another plan is at work on this space of the site.", "Run again when that plan has ended."
+    ),
+    Reason.UNDONE: Explanation("The undo removed it from the site.", "Nothing to do."),
+    Reason.IN_USE: Explanation(
+        "Something that others made or changed is below it or on it, so it stays.",
+        "Move that away or delete it, then undo again.",
+    ),
+    Reason.ACCOUNT_STAYS: Explanation(
+        "No API deletes an account; the access that the plan gave was taken away.",
+        "Delete the account in the administration of the organization, if nothing else uses it.",
+    ),
     Reason.TITLE_CLASH: Explanation(
         "Another page of the space has this title; it was renamed and links follow.", "Rename it as you like."
     ),

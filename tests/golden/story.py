@@ -60,7 +60,7 @@ def story() -> list[Event]:
     whole = plan.PlanFinished(plan=id_of("third"), **sums)
     return [
         *history(),
-        saved.model_copy(update={"plan": second, "spaces": ("1",), "predecessor": saved.plan}),
+        saved.model_copy(update={"plan": second, "spaces": ("1",), "predecessor": saved.plan, "follow": "retry"}),
         plan.PlanStarted(plan=second, consent="given_before"),
         task.TaskStarted(kind=TaskKind.SPACE, space="1", target=id_of("tc"), marker=id_of("o"), **chosen),
         target.SpaceReserved(target=id_of("tc"), site=SITE, plan=second, task=space, marker=id_of("o")),

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from services.dashboard.adapters import following
 from services.dashboard.domain import words
 from services.dashboard.domain.redirects import Mapped
 from services.dashboard.domain.shapes import (
@@ -29,6 +30,7 @@ from services.dashboard.domain.shapes import (
     Source,
     SpaceCounts,
     Task,
+    UndoOut,
 )
 from shared.confluence.spacekey import site_key
 from shared.events.catalog.analysis import AnalysisFailure
@@ -77,7 +79,7 @@ WITH kinds AS (
     SELECT FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = s.plan AND t.space = s.space)
   GROUP BY s.plan
 ), part AS (  -- how much of a task has an outcome, from 0 to 1
-  SELECT t.plan, t.kind, t.space, CASE WHEN t.ended_at IS NOT NULL THEN 1 ELSE
+  SELECT t.plan, CASE WHEN t.space IS NULL THEN t.kind ELSE 'space' END AS kind, t.space, CASE WHEN t.ended_at IS NOT NULL THEN 1 ELSE
          least(1, coalesce(sum(k.migrated + k.skipped + k.failed) / nullif(sum(k.selected), 0), 0)) END AS share
   FROM read.task t LEFT JOIN read.task_kind k USING (task) WHERE t.plan = ANY($1) GROUP BY t.task
 ), weight AS (  -- of each task, by the plan's analysis: it never changes, and shares only grow, so the bar never falls
@@ -262,6 +264,7 @@ class Reads:
         return PlanDetail(
             **summary.model_dump(),
             **choice,
+            predecessor=await following.predecessor(self.pool, id),
             tasks=tasks,
             reasons=reasons,
         )
@@ -311,6 +314,10 @@ class Reads:
         """By the log, not by the read model: what was recorded a moment ago is there."""
         stream = f"{category}-{id}"
         return bool(await self.pool.fetchval("SELECT true FROM log.events WHERE stream = $1 LIMIT 1", stream))
+
+    async def undo(self, plan: str) -> UndoOut:
+        """What an undo of the plan would remove, at most."""
+        return await following.undo(self.pool, plan)
 
     async def conservation(self, plan: str) -> Conservation:
         async with self.pool.acquire() as connection:
@@ -521,6 +528,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         stopping=row["stopping"],
         paused=row["paused"],
         archived=row["archived"],
+        follow=row["follow"],
         stuck=row["stuck"],
         stuck_code=row["stuck_code"],
         source=Named(id=row["source"], name=row["source_name"] or row["source"]),

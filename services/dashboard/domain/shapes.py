@@ -511,10 +511,11 @@ class PlanSummary(BaseModel):
     ended_at: datetime | None
     position: int
     line: str = ""
+    follow: str | None = None
 
 
 class Task(BaseModel):
-    """``kind``: users, groups or space. ``link``: the space on the site, once it is there. ``what`` of a space moves, of
+    """``kind``: users, groups or space; undo (of a space) or undo_people. ``link``: the space on the site, once it is there. ``what`` of a space moves, of
     it only the page trees below ``roots`` where there are some; ``new_key``: its key on the site, where it is another."""
 
     id: str | None
@@ -557,11 +558,21 @@ class PlanDetail(PlanSummary):
     key_conflicts: str = "fail"
     addresses: str = "source"
     copy_of: str | None = None
+    predecessor: Named | None = None
     digest: str = ""
     start_at: datetime | None = None
     start_refused: str | None = None
     tasks: list[Task]
     reasons: list[ReasonGroup]
+
+
+class UndoOut(BaseModel):
+    """``made``: by kind, how many things on the site the plan made and no undo has removed. ``merged``: groups and spaces that
+    were there before it, of which only what it added is removed. ``stay``: accounts, which no API deletes."""
+
+    made: dict[str, int]
+    merged: dict[str, int]
+    stay: int
 
 
 class ReportedReason(BaseModel):

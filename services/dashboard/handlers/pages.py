@@ -16,8 +16,17 @@ from services.dashboard.handlers import plans as plan_api
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, send
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.past import past_plan
-from services.dashboard.handlers.rendering import Verb, actions, page
-from shared.events.commands import ArchivePlan, CopyPlan, PausePlan, PlanCommand, ResumePlan, RunPlan, StopPlan
+from services.dashboard.handlers.rendering import FOLLOWING, Verb, actions, page
+from shared.events.commands import (
+    ArchivePlan,
+    CopyPlan,
+    FollowPlan,
+    PausePlan,
+    PlanCommand,
+    ResumePlan,
+    RunPlan,
+    StopPlan,
+)
 from shared.events.types import derived_id
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
@@ -85,6 +94,19 @@ async def confirm_page(service: PartsOf, plan: str, verb: Verb) -> Response:
     allowed = dict(actions(found))
     if verb not in allowed:
         return RedirectResponse(f"/plans/{plan}", 303)
+    if verb in FOLLOWING:
+        name = f"{found.name} ({FOLLOWING[verb][1]})"[:200]
+        removed = await service.reads.undo(plan) if verb == "undo" else None
+        return page(
+            service,
+            "confirm_follow.html",
+            plan=found,
+            verb=verb,
+            label=allowed[verb],
+            command=uuid4().hex,
+            name=name,
+            removed=removed,
+        )
     sites = await service.reads.sites(found.site.id)
     consent = verb == "run" and not (sites and sites[0].sandbox)
     return page(
@@ -99,9 +121,16 @@ async def act(
     verb: Verb,
     command: Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")],
     consent: Annotated[bool, Form()] = False,
+    name: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """The command's id makes a double click one command."""
     found = await _plan(service, plan)
+    if verb in FOLLOWING:
+        follow = FollowPlan(
+            **envelope(command), plan=plan, name=name.strip() or f"{plan} {verb}", follow=FOLLOWING[verb][0]
+        )
+        recorded = await send(service, follow)
+        return RedirectResponse(f"/plans/{recorded.id}?after={recorded.position or 0}", 303)
     if verb == "run":
         recorded = await send(service, RunPlan(**envelope(command), plan=plan, consent=consent))
     elif verb == "dry-run":

@@ -24,14 +24,17 @@ from services.dashboard.domain.shapes import (
     RoundOut,
     RunIn,
     ScheduleIn,
+    UndoOut,
 )
 from services.dashboard.domain.tables import to_csv
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
+from shared.events.catalog.plan import Follow
 from shared.events.checks import Check
 from shared.events.commands import (
     ArchivePlan,
     CopyPlan,
     DecideCheck,
+    FollowPlan,
     JudgeChecks,
     PausePlan,
     PlanCommand,
@@ -101,6 +104,43 @@ async def copy_plan(service: PartsOf, id: CommandId, plan: Id, body: CopyIn) -> 
     """A new plan that holds the same, by the source's last analysis; as a dry run it writes nothing to the site."""
     await _exists(service, plan)
     return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name, dry_run=body.dry_run))
+
+
+@router.post("/plans/{plan}/continue", status_code=201, summary="Continue a plan in a new one")
+async def continue_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+    """Of one that was stopped or failed: the new plan takes what is not on the site yet, and nothing twice."""
+    return await _follow(service, id, plan, body.name, "continue")
+
+
+@router.post("/plans/{plan}/retry-failed", status_code=201, summary="Retry what failed in a new plan")
+async def retry_failed(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+    """Only what failed or was left of the plan's own inventory; not what came to the source since."""
+    return await _follow(service, id, plan, body.name, "retry")
+
+
+@router.post("/plans/{plan}/delta", status_code=201, summary="Bring what changed since in a new plan")
+async def delta_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+    """What is new or changed at the source. What somebody changed on the site stays as it is and is listed as a conflict; what
+    was deleted at the source is listed and stays."""
+    return await _follow(service, id, plan, body.name, "delta")
+
+
+@router.post("/plans/{plan}/undo", status_code=201, summary="Undo a plan by a new one")
+async def undo_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) -> Recorded:
+    """The new plan, once it is run, removes from the site what this one made and nobody has touched since."""
+    return await _follow(service, id, plan, body.name, "undo")
+
+
+@router.get("/plans/{plan}/undo", summary="What an undo would remove", dependencies=[Depends(shown)])
+async def preview_undo(service: PartsOf, plan: str) -> UndoOut:
+    """In numbers, by what is recorded: at most this much. What somebody has touched since only the run finds out; it stays."""
+    await _exists(service, plan)
+    return await service.reads.undo(plan)
+
+
+async def _follow(service: Parts, id: str, plan: str, name: str, follow: Follow) -> Recorded:
+    await _exists(service, plan)
+    return await send(service, FollowPlan(**envelope(id), plan=plan, name=name, follow=follow))
 
 
 @router.get("/plans/{plan}/checks", summary="Checks of a plan", dependencies=[Depends(shown)])

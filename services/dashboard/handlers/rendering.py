@@ -11,8 +11,9 @@ from services.dashboard.domain import words
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.shapes import PlanSummary
 from services.dashboard.handlers.context import Parts
+from shared.events.catalog.plan import Follow
 
-Verb = Literal["run", "dry-run", "stop", "pause", "resume", "archive"]
+Verb = Literal["run", "dry-run", "stop", "pause", "resume", "archive", "continue", "retry-failed", "delta", "undo"]
 
 # What a plan may be asked, by its state; the first is the primary one.
 ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
@@ -20,9 +21,21 @@ ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
     "RUNNING": (("stop", "Stop plan"), ("pause", "Pause")),
     "paused": (("resume", "Go on"), ("stop", "Stop plan")),
     "stopping": (),
-    "FINISHED": (("archive", "Archive"),),
-    "STOPPED": (("archive", "Archive"),),
-    "FAILED": (("archive", "Archive"),),
+    "FINISHED": (("delta", "Migrate changes"), ("undo", "Undo"), ("archive", "Archive")),
+    "STOPPED": (("continue", "Continue as new plan"), ("undo", "Undo"), ("archive", "Archive")),
+    "FAILED": (
+        ("retry-failed", "Retry failed"),
+        ("delta", "Migrate changes"),
+        ("undo", "Undo"),
+        ("archive", "Archive"),
+    ),
+}
+# What makes a new plan of this one, and the word behind its name.
+FOLLOWING: dict[str, tuple[Follow, str]] = {
+    "continue": ("continue", "continued"),
+    "retry-failed": ("retry", "retried"),
+    "delta": ("delta", "changes"),
+    "undo": ("undo", "undone"),
 }
 
 
@@ -32,7 +45,12 @@ def actions(plan: PlanSummary) -> tuple[tuple[Verb, str], ...]:
     if caller is None or not caller.may(Permission.OPERATE):
         return ()
     state = "stopping" if plan.stopping else "paused" if plan.paused else plan.status
-    return tuple((verb, label) for verb, label in ACTIONS[state] if not (verb == "archive" and plan.archived))
+    return tuple(
+        (verb, label)
+        for verb, label in ACTIONS[state]
+        if not (verb == "archive" and plan.archived)
+        and not (verb in FOLLOWING and (plan.follow == "undo" or plan.dry_run))
+    )
 
 
 def when(value: datetime | None) -> str:

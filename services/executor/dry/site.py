@@ -72,7 +72,19 @@ class DrySite:
 
     async def find_space(self, key: str) -> SiteSpace | None:
         made = await self._made.in_slot("space", key.casefold())
-        return _space(made) if made is not None else await self._real.find_space(key)
+        if made is not None:
+            return None if made.gone else _space(made)
+        return await self._real.find_space(key)
+
+    async def delete_space(self, key: str) -> str | None:
+        self._gate.check_write()
+        found = await self.find_space(key)
+        if found is not None and not await self._made.remove("space", found.id):
+            await self._made.put("space", found.id, {"gone": True}, slot=key.casefold())
+        return None
+
+    async def long_task_finished(self, task_id: str) -> bool:
+        return await self._real.long_task_finished(task_id)
 
     async def update_space(
         self, key: str, name: str | None = None, description: str | None = None, homepage_id: str | None = None
@@ -480,6 +492,18 @@ class DrySite:
         self._gate.check_write()
         with contextlib.suppress(SlotTaken):  # a member already
             await self._made.put("membership", f"{group_id} {account_id}", {"group": group_id}, holder=account_id)
+
+    async def remove_from_group(self, group_id: str, account_id: str) -> None:
+        self._gate.check_write()
+        await self._made.remove("membership", f"{group_id} {account_id}")
+
+    async def delete_group(self, group_id: str) -> None:
+        self._gate.check_write()
+        await self._made.remove("group", group_id)
+
+    async def group_members(self, group_id: str) -> AsyncIterator[Account]:
+        async for member in self._real.group_members(group_id):
+            yield member
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -40,13 +40,16 @@ async def move(job: Job) -> None:
         container = await job.content_target(row.container or "")
         if container is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        if (there := await job.target(Kind.ATTACHMENT, row.id)) is not None and await job.into_earlier():
-            return row.migrated(there, adopted=True)
         kind, target = container
+        there = await job.target(Kind.ATTACHMENT, row.id) if await job.into_earlier() else None
+        if there is not None and job.saved.follow is None:
+            return row.migrated(there, adopted=True)
         if kind is Kind.ATTACHMENT:
             return row.skipped(Reason.NO_CLOUD_COUNTERPART)
         attachment = await job.source.attachment(row.id)
         try:
+            if there is not None:
+                return await _bring(job, row, kind, target, attachment, there)
             return await _copy(job, row, kind, target, attachment, look)
         except FileMissing:  # by REST it shows only now; an export's inventory knows it before
             return row.skipped(Reason.FILE_MISSING)
@@ -117,6 +120,49 @@ async def _go_on(
             )
             digest = hashing.digest
     return there, digest
+
+
+async def _bring(job: Job, row: Row, kind: Kind, target: str, attachment: Attachment, there: str) -> Entity:
+    """The versions that came since an earlier plan moved the file, unless somebody put another one on the site or it hangs on
+    another page there."""
+    last = await job.outcome(Kind.ATTACHMENT, row.id)
+    assert last is not None
+    found = None
+    async for each in job.site.attachments("page" if kind is Kind.PAGE else "blogpost", target):
+        found = each if each.id == there else found
+    if found is None:
+        return row.skipped(Reason.GONE_ON_SITE)
+    known = last["target_version"]
+    before = await job.pool.fetchval(
+        "SELECT i.version FROM work.inventory i JOIN work.task t ON t.task = i.task AND t.inventory_epoch = i.epoch"
+        " WHERE i.task = $1 AND i.kind = 'attachment' AND i.id = $2",
+        last["task"],
+        row.id,
+    )
+    newer: list[int | None] = [None]
+    if job.saved.options.attachment_versions:
+        numbers = [v.number for v in await job.source.file_versions(row.id)]
+        newer = [*(n for n in numbers if (before or 0) < n < attachment.version), None]
+    done = found.version - known
+    if done and not (job.claim.look_first and found.author == job.me.account_id and 0 < done <= len(newer)):
+        return row.skipped(Reason.CHANGED_ON_SITE)
+    if done == len(newer):  # by an earlier attempt
+        return row.migrated(there, target_version=found.version, digest=await _digest(job, row.id), adopted=True)
+    digest: str | None = None
+    for number in newer[done:]:
+        async with job.source.open_attachment(row.id, number) as chunks:
+            hashing = _Hashing(chunks)
+            found = await job.site.add_attachment_version(
+                target,
+                there,
+                found.filename,
+                attachment.media_type,
+                aiter(hashing),
+                size=None,
+                comment=attachment.comment if number is None else None,
+            )
+            digest = hashing.digest
+    return row.migrated(there, target_version=found.version, digest=digest)
 
 
 def _renamed(filename: str, n: int) -> str:

@@ -11,10 +11,10 @@ from html import escape
 from services.executor.bodies import Bodies, Body
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
-from services.executor.phases.pages import digest
+from services.executor.phases.common import digest
 from shared.confluence import storage
 from shared.confluence.model import Comment
-from shared.confluence.site import SiteComment, SiteRefused
+from shared.confluence.site import NotOnSite, SiteComment, SiteRefused
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
@@ -52,6 +52,8 @@ class _Mover:
         parent = await job.target(Kind.COMMENT, row.parent) if row.parent else None
         defect = Reason.PARENT_NOT_MOVED if row.parent and parent is None else None
         body = await self._bodies.rewrite(comment)
+        if job.saved.follow is not None and (there := await job.target(Kind.COMMENT, row.id)) is not None:
+            return await _bring(job, row, comment, body, there)
         if parent is not None:
             inline = kind is not Kind.ATTACHMENT and await _on_text(job, comment)
             return await self._make(row, look, comment, body, Spot(kind, target, parent, inline), defect)
@@ -97,6 +99,28 @@ class _Mover:
                 self._job.taken.add(found.id)
                 return found
         return None
+
+
+async def _bring(job: Job, row: Row, comment: Comment, body: Body, there: str) -> Entity:
+    """What somebody said anew at the source, in the comment that an earlier plan moved."""
+    last = await job.outcome(Kind.COMMENT, row.id)
+    assert last is not None
+    try:
+        seen = await job.site.comment(there, inline=False)
+    except NotOnSite:
+        try:
+            seen = await job.site.comment(there, inline=True)
+        except NotOnSite:
+            return row.skipped(Reason.GONE_ON_SITE)
+    text = body.text if seen.inline or comment.parent is not None else quoted(comment, body.text)
+    again = job.claim.look_first and seen.version == last["target_version"] + 1 and digest(seen.body) == digest(text)
+    if seen.version != last["target_version"] and not again:
+        return row.skipped(Reason.CHANGED_ON_SITE)
+    if digest(text) != last["digest"] and not again:
+        seen = await job.site.update_comment(there, inline=seen.inline, body=text, version=seen.version)
+    return row.migrated(
+        there, last["reason"] and Reason(last["reason"]), target_version=seen.version, digest=digest(text), **body.told
+    )
 
 
 async def _created(job: Job, comment: Comment, spot: Spot, text: str) -> SiteComment:

@@ -1,13 +1,11 @@
 """What hangs on pages: labels, the order among siblings, restrictions. All of it can be written again without harm."""
 
-from typing import Literal
-
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
-from shared.confluence.model import Restriction
-from shared.confluence.site import NotOnSite, SiteError, SiteForbids, SiteRefused, TooLarge
+from services.executor.phases import restricting
+from shared.confluence.site import NotOnSite, SiteForbids, SiteRefused, TooLarge
 from shared.events.catalog.work import Entity, Kind
-from shared.events.reasons import GENERIC_GROUPS, Reason
+from shared.events.reasons import Reason
 
 
 async def labels(job: Job) -> None:
@@ -102,7 +100,7 @@ async def order(job: Job) -> None:
                 f" AND {'i.parent IS NULL' if row.parent is None else 'i.parent = $5'}"
                 " AND NOT i.homepage ORDER BY i.position NULLS LAST, i.ordinal",
                 job.claim.work.task,
-                job.epoch,
+                job.listing,
                 job.site_id,
                 job.source_id,
                 *(() if row.parent is None else (row.parent,)),
@@ -116,10 +114,33 @@ async def order(job: Job) -> None:
         else:
             there = [p.id async for p in job.site.children(parent)]
         both = set(wanted).intersection(there)
+        if job.saved.follow is not None and await _rearranged(job, row, there):
+            return row.skipped(Reason.CHANGED_ON_SITE)
         await _arrange(job, [id for id in there if id in both], [id for id in wanted if id in both])
         return row.migrated()
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _rearranged(job: Job, row: Row, there: list[str]) -> bool:
+    """Whether those that an earlier plan put into order stand in another one on the site now. ``there``: as they stand."""
+    before = job.chain.listing
+    if before is None or job.chain.unfinished or job.claim.look_first:
+        return False
+    rows = await job.pool.fetch(
+        "SELECT m.target FROM work.inventory i JOIN work.id_map m ON m.site = $3 AND m.source = $4 AND m.kind = 'page'"
+        " AND m.id = i.id WHERE i.task = $1 AND i.epoch = $2 AND i.kind = 'page' AND NOT i.homepage"
+        f" AND {'i.parent IS NULL' if row.parent is None else 'i.parent = $5'} ORDER BY i.position NULLS LAST, i.ordinal",
+        before.task,
+        before.listing,
+        job.site_id,
+        job.source_id,
+        *(() if row.parent is None else (row.parent,)),
+    )
+    standing = set(there)
+    put = [str(r["target"]) for r in rows if r["target"] in standing]
+    known = set(put)
+    return [id for id in there if id in known] != put
 
 
 async def _arrange(job: Job, there: list[str], wanted: list[str]) -> None:
@@ -148,33 +169,16 @@ async def restrictions(job: Job) -> None:
         if target is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
         content = await job.source.content(row.id)
-        wanted: dict[Literal["read", "update"], tuple[list[str], list[str]]] = {}
-        missing, held = False, set[str]()
-        for restriction in content.restrictions:
-            accounts, groups = wanted.setdefault(restriction.operation, ([job.me.account_id], []))
-            account, group = await _holder(job, restriction)
-            missing |= account is None and group is None
-            if account or group:
-                held.add(restriction.operation)
-            if account and account not in accounts:
-                accounts.append(account)
-            if group and group not in groups:
-                groups.append(group)
         try:
-            await job.site.set_restrictions(target, wanted)
-        except SiteError:
-            await job.site.set_restrictions(target, {"read": ([job.me.account_id], [])})
+            if await job.into_earlier():
+                now = await restricting.bring(job, content, target)
+                if now is None:
+                    return row.skipped(Reason.CHANGED_ON_SITE)
+            else:
+                now = await restricting.wanted(job, content)
+                await restricting.set_as(job, target, now)
+        except restricting.Refused:
             return row.failed(Reason.KEPT_PRIVATE)
-        closed = "read" in wanted and "read" not in held
-        reason = Reason.PRINCIPAL_NOT_ON_SITE if missing else None
-        return row.migrated(reason=Reason.KEPT_CLOSED if closed else reason)
+        return row.migrated(reason=now.reason, digest=now.digest)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
-
-
-async def _holder(job: Job, restriction: Restriction) -> tuple[str | None, str | None]:
-    if restriction.person is not None:
-        return await job.account(restriction.person), None
-    if restriction.group is None or restriction.group.lower() in GENERIC_GROUPS:
-        return None, None
-    return None, await job.group(restriction.group)

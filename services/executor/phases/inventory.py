@@ -6,18 +6,20 @@ epoch wrote half is never looked at.
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import asyncpg
 
 from services.executor.job import Job
+from services.executor.phases import undo, undo_people
+from services.executor.phases.choosing import choose
 from services.executor.phases.trees import Trees
 from shared.confluence.model import Item
 from shared.confluence.persons import person_key
 from shared.events.catalog.chunk import InventoryResult, LeftCount
-from shared.events.catalog.work import Kind, KindCount
+from shared.events.catalog.work import Kind, KindCount, TaskKind
 from shared.events.types import derived_id, new_id
 
 _BATCH = 1000
@@ -51,17 +53,19 @@ _INSERT = (
 
 
 class _Writer:
-    """Collects rows and writes them in batches, each with the next ordinal."""
+    """Collects rows and writes them in batches, each with the next ordinal. What a following plan lists it writes under the
+    negative epoch."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self.epoch = job.claim.epoch if job.saved.follow is None else -job.claim.epoch
         self._rows: list[tuple[Any, ...]] = []
         self.ordinal = 0
 
     async def add(self, kind: Kind, id: str, **more: Any) -> None:
         values = {**_DEFAULTS, **more, "kind": kind.value, "id": id}
         work = self._job.claim.work
-        self._rows.append((work.task, self._job.claim.epoch, self.ordinal, *(values.get(c) for c in _COLUMNS)))
+        self._rows.append((work.task, self.epoch, self.ordinal, *(values.get(c) for c in _COLUMNS)))
         self.ordinal += 1
         if len(self._rows) >= _BATCH:
             await self.flush()
@@ -74,7 +78,11 @@ class _Writer:
 
 
 async def take(job: Job, kind: str) -> None:
-    """Takes the inventory of the job's task (users, groups or a space) and ends the chunk."""
+    """Takes the inventory of the job's task (users, groups, a space, or an undo) and ends the chunk."""
+    if kind in _UNDOS:
+        await _UNDOS[kind](job)
+        await job.claim.end((), inventory=await _result(job, left={}))
+        return
     writer = _Writer(job)
     if kind == "users":
         await _users(job, writer)
@@ -83,7 +91,15 @@ async def take(job: Job, kind: str) -> None:
     else:
         await _space(job, writer)
     await writer.flush()
-    await job.claim.end((), inventory=await _result(job))
+    if job.saved.follow is not None:
+        await choose(job, writer.ordinal)
+    if kind == "space" and job.scope.what == "all":
+        await _links(job)
+    left = await job.source.left_behind(job.space_id) if job.space_id is not None else {}
+    await job.claim.end((), inventory=await _result(job, left))
+
+
+_UNDOS = {TaskKind.UNDO.value: undo.take, TaskKind.UNDO_PEOPLE.value: undo_people.take}
 
 
 async def _users(job: Job, writer: _Writer) -> None:
@@ -163,7 +179,6 @@ async def _space(job: Job, writer: _Writer) -> None:
     if scope.what == "all":
         await writer.flush()
         await _orders(job, writer)
-        await _links(job, writer)
     if scope.what != "attachments":
         async for permission in job.source.permissions(job.space_id):
             await writer.add(Kind.PERMISSION, permission.id, depth=int(permission.operation != VIEWING))
@@ -214,9 +229,16 @@ async def _item(job: Job, writer: _Writer, item: Item) -> None:
             Kind.PROPERTY: page and item.properties,
             Kind.WATCH: page and item.watchers,
         }
+    # Of what has no version of its own it is kept how many there are: a plan that follows compares.
+    many = {
+        Kind.LABEL: item.labels,
+        Kind.PROPERTY: item.properties,
+        Kind.RESTRICTION: item.restrictions,
+        Kind.WATCH: item.watchers,
+    }
     for each, there in besides.items():
         if there:
-            await writer.add(each, item.id, version=item.version if each is Kind.BODY else 0, parent=kind.value)
+            await writer.add(each, item.id, version=many.get(each, item.version), parent=kind.value)
 
 
 async def _orders(job: Job, writer: _Writer) -> None:
@@ -226,36 +248,40 @@ async def _orders(job: Job, writer: _Writer) -> None:
         "SELECT parent FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'page' AND NOT homepage"
         " GROUP BY parent HAVING count(*) > 1 ORDER BY parent NULLS FIRST",
         work.task,
-        job.claim.epoch,
+        writer.epoch,
     )
     for row in parents:
         await writer.add(Kind.ORDER, row["parent"] or job.space_id or "", parent=row["parent"])
 
 
-async def _links(job: Job, writer: _Writer) -> None:
+async def _links(job: Job) -> None:
     """Bodies that earlier plans moved and that link to what is in this space."""
-    rows = await job.pool.fetch(
-        "SELECT DISTINCT o.kind, o.id FROM work.open_link o JOIN work.inventory i ON i.task = $1 AND i.epoch = $2"
-        " AND i.kind IN ('page', 'blogpost', 'attachment') AND i.id = o.target WHERE o.site = $3 AND o.source = $4"
-        " AND NOT EXISTS (SELECT FROM work.inventory own WHERE own.task = $1 AND own.epoch = $2 AND own.id = o.id"
-        " AND own.kind IN ('body', 'comment')) ORDER BY o.id",
-        job.claim.work.task,
-        job.claim.epoch,
+    task, epoch, follows = job.claim.work.task, job.claim.epoch, job.saved.follow is not None
+    await job.pool.execute(
+        "INSERT INTO work.inventory (task, epoch, ordinal, kind, id, parent)"
+        " SELECT $1, $2, last.ordinal + row_number() OVER (ORDER BY w.id), 'link', w.id, w.kind FROM ("
+        "  SELECT DISTINCT o.kind, o.id FROM work.open_link o JOIN work.inventory i ON i.task = $1 AND i.epoch = $5"
+        "  AND i.kind IN ('page', 'blogpost', 'attachment') AND i.id = o.target WHERE o.site = $3 AND o.source = $4"
+        "  AND NOT EXISTS (SELECT FROM work.inventory own WHERE own.task = $1 AND own.epoch = $2 AND own.id = o.id"
+        "  AND own.kind IN ('body', 'comment'))) w,"
+        " (SELECT max(ordinal) AS ordinal FROM work.inventory WHERE task = $1 AND epoch IN ($2, $5)) last"
+        " ON CONFLICT DO NOTHING",
+        task,
+        epoch,
         job.site_id,
         job.source_id,
+        -epoch if follows else epoch,
     )
-    for row in rows:
-        await writer.add(Kind.LINK, row["id"], parent=row["kind"])
 
 
-async def _result(job: Job) -> InventoryResult:
+async def _result(job: Job, left: Mapping[str, int]) -> InventoryResult:
     """Counts by kind and the digest over all rows, in the order of their ordinals, read back from the database."""
     counts: Counter[Kind] = Counter()
     digest, after = hashlib.sha256(), -1
     work = job.claim.work
     while True:
         rows: Sequence[asyncpg.Record] = await job.pool.fetch(
-            f"SELECT ordinal, {', '.join(_COLUMNS)} FROM work.inventory WHERE task = $1 AND epoch = $2 AND ordinal > $3"
+            f"SELECT ordinal, {', '.join(_COLUMNS)}, gone FROM work.inventory WHERE task = $1 AND epoch = $2 AND ordinal > $3"
             " ORDER BY ordinal LIMIT 5000",
             work.task,
             job.claim.epoch,
@@ -263,11 +289,11 @@ async def _result(job: Job) -> InventoryResult:
         )
         for row in rows:
             counts[Kind(row["kind"])] += 1
-            digest.update(("\x1f".join("" if v is None else str(v) for v in row) + "\n").encode())
+            told = [*row][:-1] + (["gone"] if row["gone"] else [])
+            digest.update(("\x1f".join("" if v is None else str(v) for v in told) + "\n").encode())
         if not rows:
             break
         after = rows[-1]["ordinal"]
-    left = await job.source.left_behind(job.space_id) if job.space_id is not None else {}
     return InventoryResult(
         counts=tuple(KindCount(kind=k, count=n) for k, n in sorted(counts.items())),
         digest=digest.hexdigest(),

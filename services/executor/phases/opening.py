@@ -77,7 +77,7 @@ async def open_space(job: Job) -> None:
     done = await work_through(job, rows, handle)
     if job.claim.purpose == "work" and await _is_first(job):
         space, source = await job.space(), await job.source.space(job.space_id)
-        ours = job.marker is not None and job.marker in space.description
+        ours = any(marker in space.description for marker in job.markers)
         if ours and space.description != source.description and not closed:
             await job.site.update_space(key, source.name[:200] or key, source.description)
     await job.claim.end(done)

@@ -1,44 +1,34 @@
 """Pages, by depth, and blog posts; then what is written over them: earlier versions, the second pass over their bodies, when
 every page that links may name is there, owners, and the links of pages that earlier plans moved."""
 
-import hashlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from services.executor.bodies import Bodies, Body
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
+from services.executor.phases import updates
+from services.executor.phases.common import digest, moved, read, titles
+from services.executor.phases.shades import Shades
 from shared.confluence import storage
 from shared.confluence.cloud.content import Representation
 from shared.confluence.model import Content
 from shared.confluence.site import NotOnSite, SiteContent, TitleTaken, VersionConflict
-from shared.events.catalog.work import Entity, Kind
+from shared.events.catalog.work import Entity, Kind, Outcome
 from shared.events.reasons import Reason
 
-_MOST_CLASHES = 50
 PLACEHOLDER = "<p>…</p>"  # of a page that is made only to hold attachments, until its space moves whole
 
 
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def titles(title: str) -> Iterator[tuple[str, Reason | None]]:
-    """The title, then what it becomes where it is taken."""
-    title = title[:255] or "Untitled"
-    yield title, None
-    for n in range(2, _MOST_CLASHES):
-        suffix = f" ({n})"
-        yield title[: 255 - len(suffix)] + suffix, Reason.TITLE_CLASH
-
-
 async def pages(job: Job) -> None:
-    bodies = await Bodies.of(job)
+    bodies, shades = await Bodies.of(job), Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.PAGE)) is not None:
+            if await updates.moved_whole(job, there):
+                return await updates.bring(job, row, Kind.PAGE, there, content, rewritten, shades)
             return await _filled(job, row, there, content, rewritten)
         if row.homepage:
             return await _homepage(job, row, content, rewritten)
@@ -47,12 +37,13 @@ async def pages(job: Job) -> None:
             parent = await job.target(Kind.PAGE, row.parent)
             if parent is None:
                 defect = Reason.PARENT_NOT_MOVED
-        space = await job.space()
+        space, private = await job.space(), await shades.private(content)
         for title, clash in titles(content.title):
             if look and (found := await find(job, "page", space.id, title)):
                 if not await adoptable(job, found, content):
                     continue
                 job.taken.add(found.id)
+                await shades.draw(content, found.id, made_now=True)
                 return moved(row, found, rewritten, clash or defect, adopted=True)
             try:
                 made = await job.site.create_page(
@@ -61,10 +52,12 @@ async def pages(job: Job) -> None:
                     rewritten.text,
                     parent_id=parent,
                     root_level=parent is None,
+                    private=private,
                     representation=content.format,
                 )
             except TitleTaken:
                 continue
+            await shades.draw(content, made.id, made_now=True)
             return moved(row, made, rewritten, clash or defect)
         return row.failed(Reason.TITLE_CLASH)
 
@@ -129,14 +122,16 @@ async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> En
 
 
 async def blogposts(job: Job) -> None:
-    bodies = await Bodies.of(job)
+    bodies, shades = await Bodies.of(job), Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         content = await job.source.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.BLOGPOST)) is not None:
+            if await updates.moved_whole(job, there):
+                return await updates.bring(job, row, Kind.BLOGPOST, there, content, rewritten, shades)
             return await _filled(job, row, there, content, rewritten)
-        space = await job.space()
+        space, private = await job.space(), await shades.private(content)
         for title, clash in titles(content.title):
             if look:
                 found = [
@@ -146,13 +141,20 @@ async def blogposts(job: Job) -> None:
                 ]
                 if found:
                     job.taken.add(found[0].id)
+                    await shades.draw(content, found[0].id, made_now=True)
                     return moved(row, found[0], rewritten, clash, adopted=True)
             try:
                 made = await job.site.create_blogpost(
-                    space.id, title, rewritten.text, created_at=content.created_at, representation=content.format
+                    space.id,
+                    title,
+                    rewritten.text,
+                    created_at=content.created_at,
+                    private=private,
+                    representation=content.format,
                 )
             except TitleTaken:
                 continue
+            await shades.draw(content, made.id, made_now=True)
             return moved(row, made, rewritten, clash)
         return row.failed(Reason.TITLE_CLASH)
 
@@ -179,22 +181,6 @@ async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:
     return True
 
 
-def moved(row: Row, content: SiteContent, body: Body, reason: Reason | None, adopted: bool = False) -> Entity:
-    """``adopted``: made by an earlier attempt, with the body of that moment, which may know fewer targets than this one:
-    what is on the site is not what was rewritten just now, so the second pass has to write it. What a body says is told
-    once, when it is written for good."""
-    pending = body.pending or adopted
-    return row.migrated(
-        content.id,
-        reason,
-        target_version=content.version,
-        digest=None if adopted else digest(body.text),
-        pending=pending or None,
-        adopted=adopted or None,
-        **({} if pending else body.told),
-    )
-
-
 async def second_pass(job: Job) -> None:
     """Bodies whose references could not be resolved at first, or name a page that was renamed."""
     bodies = await Bodies.of(job)
@@ -206,22 +192,25 @@ async def second_pass(job: Job) -> None:
 
     async def handle(row: Row, look: bool) -> Entity:
         kind = Kind(row.parent or "page")
-        first = await job.outcome(kind, row.id)
+        first = await job.written(kind, row.id)
         if first is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        if not first["pending"] and not renamed:
+        own = await job.own_outcome(kind, row.id)
+        if own is not None and own["outcome"] == Outcome.SKIPPED:
+            return row.skipped(Reason(own["reason"]))  # an earlier plan's, which is left as it is
+        if not first.pending and not renamed:
             return row.migrated()
         content = await job.source.content(row.id)
         rewritten = await bodies.rewrite(content)
-        told = rewritten.told if first["pending"] else {}
-        if digest(rewritten.text) == first["digest"]:
+        told = rewritten.told if first.pending else {}
+        if digest(rewritten.text) == first.digest:
             return row.migrated(**told)
         written = await write_body(
             job,
             row,
             kind,
-            first["target"],
-            first["target_version"],
+            first.target,
+            first.version,
             rewritten.text,
             content.format,
             await _last(job, content),
@@ -303,16 +292,18 @@ async def owners(job: Job) -> None:
         for _ in range(3):
             seen = await job.site.content("page", target, body=True)
             if seen.owner == account:
-                return row.migrated()
+                # Of an earlier attempt, maybe: then the version is ours.
+                ours = look and seen.last_editor == job.me.account_id
+                return row.migrated(target_version=seen.version if ours else None)
             if seen.last_editor != job.me.account_id:
                 return row.skipped(Reason.CHANGED_ON_SITE)
             try:
-                await job.site.update_page(
+                handed = await job.site.update_page(
                     target, title=seen.title, body=seen.body or "", version=seen.version, owner_id=account
                 )
             except VersionConflict:
                 continue
-            return row.migrated()
+            return row.migrated(target_version=handed.version)
         return row.skipped(Reason.CHANGED_ON_SITE)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
@@ -337,25 +328,34 @@ async def links(job: Job) -> None:
         ]
         for _ in range(3):
             try:
-                done = await _follow(job, row, bodies, waited)
+                done, mended = await _follow(job, row, bodies, waited)
             except VersionConflict:
                 continue
             except NotOnSite:
                 return row.skipped(Reason.GONE_ON_SITE)
-            return row.migrated(**done.told)
+            return row.migrated(reason=mended.reason, target_version=mended.version, **done.told)
         return row.skipped(Reason.CHANGED_ON_SITE)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
 
 
-async def _follow(job: Job, row: Row, bodies: Bodies, waited: list[str]) -> Body:
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """``version``: on the site after the write. ``reason``: somebody else had written the body in which the links are."""
+
+    version: int | None = None
+    reason: Reason | None = None
+
+
+async def _follow(job: Job, row: Row, bodies: Bodies, waited: list[str]) -> tuple[Body, Mended]:
     found = await job.content_target(row.id)
     if found is not None and found[0] is not Kind.ATTACHMENT:
         seen = await read(job, found[0], found[1], body=True)
         done = await bodies.follow(seen.body or "", waited)
-        if done.rewritten:
-            await _put(job, found[0], seen, done.text, "storage", None)
-        return done
+        if not done.rewritten:
+            return done, Mended()
+        put = await _put(job, found[0], seen, done.text, "storage", None)
+        return done, Mended(put.version, None if seen.last_editor == job.me.account_id else Reason.CHANGED_ON_SITE)
     target = await job.target(Kind.COMMENT, row.id)
     if target is None:
         raise NotOnSite("the body is not on the site", 404)
@@ -364,13 +364,10 @@ async def _follow(job: Job, row: Row, bodies: Bodies, waited: list[str]) -> Body
     except NotOnSite:
         comment = await job.site.comment(target, inline=True)
     done = await bodies.follow(comment.body, waited)
-    if done.rewritten:
-        await job.site.update_comment(target, inline=comment.inline, body=done.text, version=comment.version)
-    return done
-
-
-async def read(job: Job, kind: Kind, target: str, body: bool = False) -> SiteContent:
-    return await job.site.content("blogpost" if kind is Kind.BLOGPOST else "page", target, body)
+    if not done.rewritten:
+        return done, Mended()
+    answered = await job.site.update_comment(target, inline=comment.inline, body=done.text, version=comment.version)
+    return done, Mended(answered.version)
 
 
 async def write_body(

@@ -4,6 +4,8 @@ Who gets what is the table in ``shared.confluence.access``. Here it is carried o
 stands in is written down before anything is done for them, and what is done follows from it in every attempt.
 """
 
+import asyncpg
+
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence import access
@@ -27,7 +29,9 @@ LEFT JOIN people.group_map m ON m.map = $5 AND m.source_group = g.key
 LEFT JOIN people.site_group s ON s.source_group = g.key AND s.site = $3
 LEFT JOIN people.person p ON p.key = $2
 LEFT JOIN people.account a ON a.person = p.key AND a.site = $3
-LEFT JOIN people.standing w ON w.subject = p.key AND w.plan = $4
+LEFT JOIN LATERAL (
+  SELECT rule FROM people.standing w WHERE w.subject = p.key AND w.plan = ANY($4) ORDER BY array_position($4, w.plan) LIMIT 1
+) w ON true
 WHERE g.key = $1
 """
 
@@ -76,7 +80,7 @@ async def users(job: Job) -> None:
 
 async def _rule(job: Job, row: Row, account: Account | None, giving: set[str], *, enabled: bool) -> AccessRule:
     """The row of the table, as it was when this plan first came to the person."""
-    if (noted := await _noted(job, row)) is not None:
+    if (noted := await _noted(job, row.id)) is not None:
         return AccessRule(noted)
     before: access.Before = "absent"
     if account is not None:
@@ -86,10 +90,13 @@ async def _rule(job: Job, row: Row, account: Account | None, giving: set[str], *
     return AccessRule(await _note(job, row, rule.value))
 
 
-async def _noted(job: Job, row: Row) -> str | None:
-    """What was written down about a person or group when this plan first came to it."""
+async def _noted(job: Job, subject: str) -> str | None:
+    """What was written down about a person or group when this plan, or one that it follows, first came to it."""
     found = await job.pool.fetchval(
-        "SELECT rule FROM people.standing WHERE plan = $1 AND subject = $2", job.saved.plan, row.id
+        "SELECT rule FROM people.standing WHERE plan = ANY($1) AND subject = $2 ORDER BY array_position($1, plan) DESC"
+        " LIMIT 1",
+        list(job.chain.plans),
+        subject,
     )
     return None if found is None else str(found)
 
@@ -99,7 +106,7 @@ async def _note(job: Job, row: Row, rule: str) -> str:
     await job.pool.execute(
         "INSERT INTO people.standing VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", job.saved.plan, row.id, rule
     )
-    return await _noted(job, row) or rule
+    return await _noted(job, row.id) or rule
 
 
 def group_outcome(source_name: str, mapped: bool, name: str | None) -> Reason | str:
@@ -148,9 +155,23 @@ async def groups(job: Job) -> None:
 
 
 async def memberships(job: Job) -> None:
+    """In a group that the site had before it is told who was in it: an undo takes away only who was not."""
+    merged: dict[str | None, bool] = {}
+    groups_of: dict[str, frozenset[str]] = {}
+
+    async def there(row: Row, found: asyncpg.Record, look: bool) -> bool | None:
+        if row.parent not in merged:
+            merged[row.parent] = await _noted(job, row.parent or "") == "merged"
+        if not merged[row.parent]:
+            return None
+        account = found["account_id"]
+        if account not in groups_of:
+            groups_of[account] = frozenset(group.id for group in await job.site.groups_of(account))
+        return found["group_id"] in groups_of[account]
+
     async def handle(row: Row, look: bool) -> Entity:
         found = await job.pool.fetchrow(
-            _MEMBERSHIP, row.parent, row.container, job.site_id, job.saved.plan, job.saved.map
+            _MEMBERSHIP, row.parent, row.container, job.site_id, list(job.chain.plans), job.saved.map
         )
         if found is None:
             return row.failed(Reason.GONE_AT_SOURCE)
@@ -165,7 +186,8 @@ async def memberships(job: Job) -> None:
             return row.skipped(Reason.PRINCIPAL_NOT_ON_SITE)
         if found["rule"] is None or not STANDINGS[AccessRule(found["rule"])].memberships:
             return row.skipped(Reason.ACCESS_WITHHELD)
+        before = await there(row, found, look)
         await job.site.add_to_group(found["group_id"], found["account_id"])
-        return row.migrated()
+        return row.migrated(merged=before)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))

@@ -1,9 +1,11 @@
 """The space itself: made private, with the reservation's marker in its description, the one free field of the call."""
 
+from collections.abc import Sequence
+
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence.site import KeyTaken, SiteSpace
-from shared.events.catalog.work import Entity, Outcome
+from shared.events.catalog.work import Entity, Kind, Outcome
 from shared.events.reasons import FATAL, Reason
 
 
@@ -22,8 +24,10 @@ async def create(job: Job) -> None:
         key = await job.key_on_site(space.key)
         if (known := await job.taken_over()) is not None:
             return row.migrated(known.id, adopted=True)
+        if job.saved.follow is not None and await job.target(Kind.SPACE, row.id) is not None:
+            return row.failed(Reason.GONE_ON_SITE)  # what was moved before went with it
         found = await job.site.find_space(key) if look else None
-        if found is not None and not ours(found, job.marker):
+        if found is not None and not ours(found, job.markers):
             return conflict(row)
         adopted = found is not None
         if found is None:
@@ -31,7 +35,7 @@ async def create(job: Job) -> None:
                 found = await job.site.create_private_space(key, space.name[:200] or key, job.marker)
             except KeyTaken:
                 found = await job.site.find_space(key)
-                if found is None or not ours(found, job.marker):
+                if found is None or not ours(found, job.markers):
                     return conflict(row)
                 adopted = True
         if space.homepage_id is None:
@@ -62,5 +66,5 @@ async def _free_title(job: Job, space: SiteSpace, name: str) -> None:
             await job.site.update_page(seen.id, title=title, body=seen.body or "", version=seen.version)
 
 
-def ours(space: SiteSpace, marker: str) -> bool:
-    return marker in space.description
+def ours(space: SiteSpace, markers: Sequence[str]) -> bool:
+    return any(marker in space.description for marker in markers)

@@ -7,6 +7,7 @@ worker that lost its lease with a request under way. They are removed, and named
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 import structlog
@@ -14,7 +15,7 @@ import structlog
 from services.executor.bodies import Bodies
 from services.executor.job import Draining, Job, Row
 from services.executor.phases.comments import quoted
-from services.executor.phases.pages import digest
+from services.executor.phases.common import digest
 from shared.confluence import storage
 from shared.confluence.site import NotOnSite, SiteAttachment, SiteComment, SiteContent
 from shared.events.catalog.chunk import Difference
@@ -23,6 +24,8 @@ from shared.events.reasons import Reason
 
 log = structlog.get_logger(__name__)
 
+
+_CLOCKS_APART = timedelta(minutes=2)
 
 What = Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable"]
 
@@ -62,7 +65,7 @@ async def verify(job: Job) -> None:
             raise Draining
         await verifier.content(row)
     found = verifier.found
-    if await _is_first(job) and not await job.into_earlier():
+    if await _is_first(job):
         await _stray_contents(job, found.strays)
     if found.differences:
         log.warning("verification found differences", space=job.space_id, count=len(found.differences))
@@ -85,18 +88,26 @@ async def _stray_contents(job: Job, strays: list[str]) -> None:
     space = await job.space()
     for kind in ("page", "blogpost"):
         async for found in job.site.contents("page" if kind == "page" else "blogpost", space.id):
-            if (
-                found.author == job.me.account_id
-                and found.id != space.homepage_id
-                and not await job.is_mapped(found.id)
-            ):
+            if found.id != space.homepage_id and await _is_stray(job, found):
                 await job.site.delete_content("page" if kind == "page" else "blogpost", found.id)
                 strays.append(found.id)
+
+
+async def _is_stray(job: Job, found: SiteContent | SiteAttachment | SiteComment) -> bool:
+    """Made by the migrator's account, standing for nothing. In a space that was open before, people may use that account too:
+    there only what came since the task began, by the site's clock or by ours."""
+    if found.author != job.me.account_id or await job.is_mapped(found.id):
+        return False
+    if job.chain.unfinished or not await job.into_earlier():
+        return True
+    return found.created_at is not None and found.created_at > job.started_at - _CLOCKS_APART
 
 
 class _Verifier:
     def __init__(self, job: Job, bodies: Bodies) -> None:
         self._job, self._bodies, self.found = job, bodies, Findings()
+        # What earlier plans moved into a space that is open by now is people's own matter.
+        self._looked_at = job.tasks if job.chain.unfinished else [job.claim.work.task]
 
     async def content(self, row: Row) -> None:
         kind = Kind(row.parent or "page")
@@ -118,21 +129,16 @@ class _Verifier:
 
     async def _sent(self, kind: Kind, id: str) -> Sent | None:
         """Of a page what was last recorded: by the second pass over its body, if that wrote."""
-        r = await self._job.pool.fetchrow(
-            "SELECT p.reason, coalesce(b.digest, CASE WHEN NOT p.pending THEN p.digest END) AS digest FROM work.outcome p"
-            " LEFT JOIN work.outcome b ON b.task = p.task AND b.kind = 'body' AND b.id = p.id"
-            " WHERE p.task = $1 AND p.kind = $2 AND p.id = $3 AND p.outcome = 'migrated'",
-            self._job.claim.work.task,
-            kind.value,
-            id,
-        )
-        return None if r is None else Sent(id, None, r["digest"], r["reason"])
+        written = await self._job.written(kind, id)
+        if written is None or written.task not in self._looked_at:
+            return None
+        return Sent(id, None, None if written.pending else written.digest, written.reason)
 
     async def _page(self, row: Row, kind: Kind, seen: SiteContent, sent: Sent) -> None:
         item = await self._job.pool.fetchrow(
             "SELECT parent, homepage FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3 AND id = $4",
             self._job.claim.work.task,
-            self._job.epoch,
+            self._job.listing,
             kind.value,
             row.id,
         )
@@ -156,11 +162,11 @@ class _Verifier:
         return {
             str(r["target"]): Sent(str(r["id"]), r["size"], r["digest"], r["reason"])
             for r in await self._job.pool.fetch(
-                "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.inventory i JOIN work.outcome o"
-                " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE i.task = $1 AND i.epoch = $2"
-                " AND i.kind = $3 AND i.container = $4 AND o.outcome = $5 AND o.target IS NOT NULL",
-                self._job.claim.work.task,
-                self._job.epoch,
+                "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.task t JOIN work.inventory i"
+                " ON i.task = t.task AND i.epoch = t.inventory_epoch JOIN work.outcome o"
+                " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE t.task = ANY($1)"
+                " AND i.kind = $2 AND i.container = $3 AND o.outcome = $4 AND o.target IS NOT NULL ORDER BY o.position",
+                self._looked_at,
                 kind.value,
                 container,
                 Outcome.MIGRATED.value,
@@ -181,7 +187,7 @@ class _Verifier:
                 await self._file(target, there[id], sent)
                 await self._thread(Kind.ATTACHMENT, id, sent.id)
         for found in there.values():
-            if found.id not in expected and await self._is_stray(found.author, found.id):
+            if found.id not in expected and await _is_stray(self._job, found):
                 await self._job.site.delete_content("attachment", found.id)
                 self.found.strays.append(found.id)
 
@@ -233,7 +239,7 @@ class _Verifier:
             elif there[comment].author == self._job.me.account_id:
                 await self._words(there[comment], sent)
         for found in reversed(there.values()):
-            if found.id not in expected and await self._is_stray(found.author, found.id):
+            if found.id not in expected and await _is_stray(self._job, found):
                 await self._job.site.delete_content("inline_comment" if found.inline else "comment", found.id)
                 self.found.strays.append(found.id)
 
@@ -254,10 +260,12 @@ class _Verifier:
         kinds = {
             Kind(r["kind"])
             for r in await self._job.pool.fetch(
-                "SELECT kind FROM work.outcome WHERE task = $1 AND id = $2 AND kind IN ('label', 'restriction')"
-                " AND outcome = 'migrated'",
+                "SELECT o.kind FROM work.outcome o WHERE o.task = $1 AND o.id = $2 AND o.kind IN ('label', 'restriction')"
+                " AND o.outcome = 'migrated' AND NOT EXISTS (SELECT FROM work.inventory i WHERE i.task = $1 AND i.epoch = $3"
+                " AND i.kind = o.kind AND i.id = o.id AND i.gone)",
                 self._job.claim.work.task,
                 row.id,
+                self._job.epoch,
             )
         }
         if Kind.RESTRICTION in kinds and not await self._job.site.restrictions(target):
@@ -266,9 +274,6 @@ class _Verifier:
             wanted = {name.lower() for name in (await self._job.source.content(row.id)).labels}
             if not wanted <= {name.lower() for name in await self._job.site.labels(place, target)}:
                 self.found.differs(Kind.LABEL, row.id, "missing")
-
-    async def _is_stray(self, author: str | None, id: str) -> bool:
-        return author == self._job.me.account_id and not await self._job.is_mapped(id)
 
 
 def _own(body: str | None) -> str:

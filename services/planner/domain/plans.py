@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from shared.events.catalog.plan import (
+    Follow,
     PlanArchived,
     PlanEnding,
     PlanFailed,
@@ -165,6 +166,26 @@ def archive(plan: Plan) -> Refusal | None:
     return None
 
 
+def follow(plan: Plan, how: Follow) -> Refusal | None:
+    """A plan that has ended may be followed by another one."""
+    if plan.saved.dry_run:
+        return Refusal("is_dry_run", "The plan was a dry run: nothing of it is on the site.", "Save a plan and run it.")
+    if plan.saved.follow == "undo":
+        return Refusal("is_undo", "The plan undoes another one.", "To undo what is left, undo that other plan again.")
+    if plan.status not in FOLLOWED[how]:
+        wanted = " or ".join(status.value for status in Status if status in FOLLOWED[how])
+        return Refusal("not_ended", f"The plan is {plan.status}; it has to be {wanted} for that.", "See its status.")
+    return None
+
+
+FOLLOWED: dict[Follow, frozenset[Status]] = {
+    "continue": frozenset({Status.STOPPED, Status.FAILED}),
+    "retry": frozenset({Status.STOPPED, Status.FAILED}),
+    "delta": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
+    "undo": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TaskBrief:
     """A task for the decisions about its plan. ``ending``: data of its last event with its ``type``, when it has ended."""
@@ -210,25 +231,32 @@ def advance(plan: Plan, tasks: Sequence[TaskBrief]) -> list[Start] | End | None:
         return None if running else End(_ending(plan, tasks, PlanStopped))
     if plan.paused:
         return None
-    by_kind = {t.kind: t for t in tasks if t.kind is not TaskKind.SPACE}
-    people: list[TaskKind] = []
-    if plan.saved.users != "none" or plan.saved.spaces:
-        people.append(TaskKind.USERS)
-    if plan.saved.groups:
-        people.append(TaskKind.GROUPS)
-    for kind in people:
+    by_kind = {t.kind: t for t in tasks if t.space is None}
+    undo = plan.saved.follow == "undo"
+    for kind in () if undo else _people(plan.saved):
         if kind not in by_kind:
             return [Start(kind)]
         if not by_kind[kind].ended:
             return None
-    begun = {t.space for t in tasks if t.kind is TaskKind.SPACE}
+    begun = {t.space for t in tasks if t.space is not None}
     waiting = [s for s in plan.saved.spaces if s not in begun]
     room = SPACES_AT_ONCE - sum(not t.has_pages for t in running)
     if waiting:
-        return [Start(TaskKind.SPACE, s) for s in waiting[:room]] or None
+        return [Start(TaskKind.UNDO if undo else TaskKind.SPACE, s) for s in waiting[:room]] or None
     if running:
         return None
+    if undo and _people(plan.saved) and TaskKind.UNDO_PEOPLE not in by_kind:
+        return [Start(TaskKind.UNDO_PEOPLE)]  # last: restrictions and permissions of what is removed name groups
     return End(_ending(plan, tasks, None))
+
+
+def _people(saved: PlanSaved) -> list[TaskKind]:
+    kinds: list[TaskKind] = []
+    if saved.users != "none" or saved.spaces:
+        kinds.append(TaskKind.USERS)
+    if saved.groups:
+        kinds.append(TaskKind.GROUPS)
+    return kinds
 
 
 def _ending(plan: Plan, tasks: Sequence[TaskBrief], given: type[PlanStopped] | None) -> PlanEnding:

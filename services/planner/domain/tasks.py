@@ -108,6 +108,8 @@ def advance(task: Task, depths: Mapping[Kind, Sequence[int]], others_have_pages:
         if task.kind is TaskKind.SPACE:
             return Fail(task.fatal)
         return Wait() if task.claimed else Finish(False, task.fatal)
+    if task.phase is None and task.failing is not None:
+        return Finish(False, Reason.SPACE_FAILED)
     if task.phase is None:
         return Finish(False, Reason.PLAN_STOPPED) if task.stopping else PlanSlice(Phase.INVENTORY, 0, 0, -1)
     complete = task.planned and task.open_chunks == 0

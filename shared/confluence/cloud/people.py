@@ -2,6 +2,7 @@
 organization's, can."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from urllib.parse import quote
 
 from shared.confluence.cloud import parsing
@@ -185,6 +186,20 @@ class People:
             )
         except _AlreadyMember:
             return
+
+    async def remove_from_group(self, group_id: str, account_id: str) -> None:
+        """Take a member out (v1). Who is not in it, and a group that is not there, is done."""
+        with suppress(NotOnSite):
+            await self._site.write(
+                "remove from group",
+                "DELETE",
+                "/wiki/rest/api/group/userByGroupId",
+                params={"groupId": group_id, "accountId": account_id},
+            )
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a group for good; needs a site administrator (v1). Raises ``NotOnSite``."""
+        await self._site.write("delete group", "DELETE", "/wiki/rest/api/group/by-id", params={"id": group_id})
 
     async def group_members(self, group_id: str) -> AsyncIterator[Account]:
         """The members of a group, suspended ones left out. An unknown group has none: the site does not tell (v1)."""

@@ -40,6 +40,12 @@ class SpaceScope(Part):
     roots: tuple[EntityId, ...] = ()
 
 
+Follow = Literal["continue", "retry", "delta", "undo"]
+"""What a plan does about the one it follows. ``continue``: takes what that one did not move, also what came to the source
+since. ``retry``: takes what failed there or was left. ``delta``: besides brings what changed at the source since.
+``undo``: removes what that one made and nobody has touched since."""
+
+
 class PlanSaved(PlanEvent):
     """A plan exists, with content that never changes. ``digest`` is over what the user decided.
 
@@ -65,6 +71,7 @@ class PlanSaved(PlanEvent):
     new_keys: tuple[EntityId, ...] = ()
     addresses: Literal["source", "plan"] = "source"
     copy_of: Id | None = None
+    follow: Follow | None = None  # what it does about its predecessor
     dry_run: bool = False  # everything is read, rewritten and checked, and nothing is written to the site
 
     @property

@@ -24,7 +24,8 @@ class ChunkPlan(Part):
 
 
 class TaskStarted(TaskEvent):
-    """Work on the users, the groups or one space of the plan begins; ``marker`` names the space on the site."""
+    """Work on the users, the groups or one space of the plan begins, or on undoing them; ``marker`` names the space on the
+    site."""
 
     kind: TaskKind
     space: EntityId | None = None

@@ -36,6 +36,8 @@ class TaskKind(StrEnum):
     USERS = "users"
     GROUPS = "groups"
     SPACE = "space"
+    UNDO = "undo"  # of one space
+    UNDO_PEOPLE = "undo_people"  # of groups, memberships and access
 
 
 class Phase(StrEnum):
@@ -88,6 +90,16 @@ PHASES: dict[TaskKind, tuple[Phase, ...]] = {
         Phase.OPENING,
         Phase.WATCH,
     ),
+    # What hangs on a page goes with it; the other two are for what hangs on a page that stays.
+    TaskKind.UNDO: (
+        Phase.INVENTORY,
+        Phase.PAGE,
+        Phase.BLOGPOST,
+        Phase.ATTACHMENT,
+        Phase.COMMENT,
+        Phase.SPACE,
+    ),
+    TaskKind.UNDO_PEOPLE: (Phase.INVENTORY, Phase.MEMBERSHIP, Phase.GROUP, Phase.USER),
 }
 
 # The kind a phase accounts for. Inventory, analysis and verification account for none.
@@ -164,13 +176,15 @@ class Entity(Part):
     id: EntityId
     outcome: Outcome
     reason: Reason | None = None
-    version: Count | None = None  # at the source
+    version: Count | None = None  # at the source; of labels, restrictions and the like: how many there are
     target: EntityId | None = None  # on the site; None for people, whose account ids stay out of events
     target_version: Count | None = None  # after the write
-    digest: Digest | None = None  # of the body as sent, or of an attachment's bytes
+    digest: Digest | None = (
+        None  # of the body as sent, of an attachment's bytes, or of all restrictions with their holders
+    )
     adopted: bool | None = None  # found on the site after an unknown outcome, not made by this attempt
     rule: AccessRule | None = None  # of a user
-    merged: bool | None = None  # a group that the site had before
+    merged: bool | None = None  # a group or membership that the site had before
     pending: bool | None = None  # the body still holds references that only the second pass can resolve
     rewritten: Count | None = None  # references of the body that were changed
     references: tuple[ReferenceCount, ...] | None = None  # and those that were not resolved

@@ -65,8 +65,8 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
     if isinstance(event, plan.PlanSaved):
         await connection.execute(
             f"INSERT INTO {schema}.plan (plan, source, site, analysis, stage, users, groups, spaces_selected, accepted,"
-            " predecessor, status, version, position, saved_at, key_conflicts, addresses, copy_of, dry_run)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'READY', $11, $12, $13, $14, $15, $16, $17)",
+            " predecessor, status, version, position, saved_at, key_conflicts, addresses, copy_of, dry_run, follow)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'READY', $11, $12, $13, $14, $15, $16, $17, $18)",
             event.plan,
             event.source,
             event.site,
@@ -84,6 +84,7 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
             event.addresses,
             event.copy_of,
             event.dry_run,
+            event.follow,
         )
         scopes = {scope.space: scope for scope in event.scopes}
         whole, new_keys = plan.SpaceScope(space="0"), set(event.new_keys)

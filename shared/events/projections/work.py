@@ -37,6 +37,7 @@ from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailin
 from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.contract import BadEvent, Event, Recorded, UnknownEvent
 from shared.events.database import AWAY
+from shared.events.reasons import Reason
 from shared.events.store import COLUMNS, recorded
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy  # what statements run on
@@ -289,8 +290,8 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             )
         case PlanSaved():
             await c.execute(
-                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest, spaces, ledger)"
-                " VALUES ($1, $2, $3, $4, 'READY', $5, $6, $7)",
+                f"INSERT INTO {s}.plan (plan, source, site, version, status, digest, spaces, ledger, predecessor, follow)"
+                " VALUES ($1, $2, $3, $4, 'READY', $5, $6, $7, $8, $9)",
                 event.plan,
                 event.source,
                 event.site,
@@ -298,6 +299,8 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                 event.digest,
                 len(event.spaces),
                 event.ledger,
+                event.predecessor,
+                event.follow,
             )
         case PlanStarted():
             await _plan(c, s, row, "status = 'RUNNING', start_at = NULL, consent = $3", event.consent)
@@ -412,8 +415,8 @@ async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: 
     if home is None:
         raise LookupError("a chunk that no phase planned")
     await c.executemany(
-        f"INSERT INTO {s}.outcome (position, task, chunk, kind, id, outcome, reason, target, target_version, digest, pending)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        f"INSERT INTO {s}.outcome (position, task, chunk, kind, id, outcome, reason, target, target_version, digest, pending,"
+        " merged) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         [
             (
                 row.position,
@@ -427,10 +430,19 @@ async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: 
                 e.target_version,
                 e.digest,
                 bool(e.pending),
+                e.merged,
             )
             for e in entities
         ],
     )
+    undone = [e for e in entities if e.reason is Reason.UNDONE and e.target]
+    if undone:
+        await c.executemany(
+            f"DELETE FROM {s}.id_map WHERE site = $1 AND source = $2 AND kind = $3 AND id = $4 AND target = $5",
+            [(home["site"], home["source"], e.kind.value, e.id, e.target) for e in undone],
+        )
+        return
+    await _made_anew(c, s, home, entities)
     mapped = [(home["site"], home["source"], e.kind.value, e.id, e.target, home["task"]) for e in entities if e.target]
     if mapped:
         await c.executemany(
@@ -439,6 +451,26 @@ async def _outcomes(c: Connection, s: str, row: Recorded, chunk: str, entities: 
             mapped,
         )
     await _open_links(c, s, home, entities)
+
+
+async def _made_anew(c: Connection, s: str, home: asyncpg.Record, entities: Sequence[Entity]) -> None:
+    """A space that is another one than before is a new one: what was in the old one is not on the site any more."""
+    for space in (e for e in entities if e.kind is Kind.SPACE and e.target):
+        known = await c.fetchval(
+            f"SELECT target FROM {s}.id_map WHERE site = $1 AND source = $2 AND kind = 'space' AND id = $3",
+            home["site"],
+            home["source"],
+            space.id,
+        )
+        if known is not None and known != space.target:
+            await c.execute(
+                f"DELETE FROM {s}.id_map m USING {s}.task t WHERE t.task = m.task AND m.site = $1 AND m.source = $2"
+                " AND t.space = $3 AND t.task <> $4",
+                home["site"],
+                home["source"],
+                space.id,
+                home["task"],
+            )
 
 
 async def _open_links(c: Connection, s: str, home: asyncpg.Record, entities: Sequence[Entity]) -> None:

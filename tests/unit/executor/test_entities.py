@@ -48,7 +48,7 @@ class Site:
 
 
 def job(claim: FakeClaim) -> Any:
-    return SimpleNamespace(claim=claim, settings=SimpleNamespace(patience=60.0))
+    return SimpleNamespace(claim=claim, settings=SimpleNamespace(patience=60.0), saved=SimpleNamespace(follow=None))
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ async def taken(
     claim = FakeClaim()
     pool = await open_pool(database.settings("executor"), application="tests")
     try:
-        saved = SimpleNamespace(options=MoveOptions(**options))
+        saved = SimpleNamespace(options=MoveOptions(**options), follow=None)
         scope = SpaceScope(space=space)
         ids = {"site_id": new_id(), "source_id": new_id()}
         job: Any = SimpleNamespace(

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from sandbox.app import Instance, Sandbox
+from services.executor.following import Chain
 from services.executor.job import Row
 from services.executor.phases import people
 from shared.confluence.access import STANDINGS, access_group, rule
@@ -70,7 +71,7 @@ class Town:
             return list(rows)
 
         claim = Claim()
-        saved = SimpleNamespace(plan=self.plan, map=self.map, users=self.users)
+        saved = SimpleNamespace(plan=self.plan, map=self.map, users=self.users, follow=None)
         job: Any = SimpleNamespace(
             claim=claim,
             pool=self.pool,
@@ -79,6 +80,7 @@ class Town:
             source_id=self.source,
             saved=saved,
             rows=listed,
+            chain=Chain(plans=(self.plan,)),
         )
         await run(job)
         return claim.ended

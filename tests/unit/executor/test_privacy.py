@@ -74,11 +74,15 @@ class FakeJob:
 
     def __init__(self, site: FakeSite, source: FakeSource, rows: list[Row], *, closed: bool = False) -> None:
         self.claim, self.site, self.source = FakeClaim(), site, source
-        self.me, self.space_id, self.marker = SimpleNamespace(account_id=ME), "1", "marker"
+        self.me, self.space_id, self.markers = SimpleNamespace(account_id=ME), "1", ["marker"]
+        self.saved = SimpleNamespace(follow=None)
         self.pool, self._rows, self._closed = self, rows, closed
 
     async def fetchval(self, query: str, *_: Any) -> Any:
         return (self._closed or None) if "kind = 'restriction'" in query else "c"
+
+    async def into_earlier(self) -> bool:
+        return False
 
     async def rows(self) -> list[Row]:
         return self._rows
