@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.scratch import folder
 from tests.servers import Choice, Database, NatsServer, PostgresServer, choose, start_nats, start_postgres
 
 USED: set[str] = set()
@@ -35,9 +35,9 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A folder for this run with a short path (sockets) that is removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="cwt-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    made = folder("cwt-")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

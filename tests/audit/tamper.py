@@ -25,6 +25,7 @@ from shared.events.audit.seal import Sealer
 from shared.events.record import leaf, link, origin, record
 from shared.events.store import COLUMNS, recorded
 from tests.audit.sealed import SealedLog
+from tests.scratch import folder
 from tests.servers import PostgresServer, choose, start_postgres
 from tests.store.logs import Log
 
@@ -354,7 +355,7 @@ async def prepare(log: Log, path: Path) -> SealedLog:
 
 
 async def campaign() -> int:
-    scratch = Path(tempfile.mkdtemp(prefix="cwt-", dir="/tmp"))
+    scratch = folder("cwt-")
     server: PostgresServer = await start_postgres(choose(), scratch / "pg")
     found, wrong = 0, 0
     try:

@@ -5,20 +5,19 @@ import contextlib
 import json
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from cli.client import ENDED
 from cli.embedded import supervisor
+from tests import scratch
 from tests.chaos import judge, scene
 from tests.chaos.faults import ACTS, EXECUTORS, Violence
 from tests.chaos.scene import ENDS, VARIANTS, Held, Interference, Site
@@ -180,7 +179,7 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
-    folder = Path(tempfile.mkdtemp(prefix="cwc-", dir="/tmp"))
+    folder = scratch.folder("cwc-")
     settings = {**SETTINGS, **more.pop("settings", {})}
     # Whatever is killed comes back at once: here that is no sign of something that cannot run.
     supervisor._LONGEST_BACKOFF = supervisor._BACKOFF

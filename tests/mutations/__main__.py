@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from xml.etree import ElementTree
+
+from tests import scratch
 
 REPOSITORY = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent
@@ -173,7 +174,7 @@ def plant(folder: Path, fault: Fault) -> Finding:
 def main(names: Sequence[str]) -> int:
     began = time.monotonic()
     chosen = faults(names)
-    temporary = Path(tempfile.mkdtemp(prefix="cwm-", dir="/tmp"))
+    temporary = scratch.folder("cwm-")
     try:
         folders: SimpleQueue[Path] = SimpleQueue()
         for number in range(AT_ONCE):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import pytest_asyncio
 
 from cli.embedded.child import EmbeddedError
 from cli.embedded.postgres import EmbeddedPostgres
+from tests import scratch
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     # Closed on purpose: a data folder may lie below /root.
-    outer = Path(tempfile.mkdtemp(prefix="cwt-", dir="/tmp"))
+    outer = scratch.folder("cwt-")
     yield outer / "data"
     shutil.rmtree(outer)
 
