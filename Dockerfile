@@ -17,7 +17,7 @@ RUN pip install -q --no-deps --no-build-isolation . \
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title=cloudward \
       org.opencontainers.image.description="Moves Confluence Server and Data Center to Confluence Cloud"
-RUN mkdir -p /data && chown 10001:10001 /data
+RUN mkdir -p /data /checkpoints && chown 10001:10001 /data /checkpoints
 COPY --from=build /opt/cloudward /opt/cloudward
 ENV PATH=/opt/cloudward/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CLOUDWARD_DATA=/data
 USER 10001:10001

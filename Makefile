@@ -12,7 +12,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis tamper lint format types contracts lock image compose ci clean
+.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,11 +81,25 @@ image: ## Build the image
 compose: ## Start everything in containers and wait until it is healthy
 	docker compose up --build --detach --wait
 
+tools: $(VENV)-tools/.tools ## Set up what checks the deployment, in a venv of its own
+
+manifests: dev tools ## Render the manifests of every overlay, validate and judge them
+	@$(BIN)/python -m tests.manifests
+
+k8s-e2e: dev ## Deploy into the cluster kubectl talks to, migrate while pods are killed, compare (ARGS=--keep leaves it there)
+	@$(BIN)/python -m tests.k8s $(ARGS)
+
+packages: tools ## Hold every package of the image against the known vulnerabilities
+	@requirements/audit $(VENV)-tools/bin/pip-audit
+
+sbom: tools ## List what the image holds (CycloneDX): sbom.json
+	@PYTHONWARNINGS=ignore $(VENV)-tools/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --of JSON -o sbom.json requirements/image.txt
+
 ci: ## Everything that must be green before a change lands
 	bash .ci/run
 
 clean: ## Remove what `setup` and the checkers made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-tools sbom.json .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -102,4 +116,10 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "installing what tests and checkers need ..."
 	@$(INSTALL) requirements/dev.txt
+	@touch $@
+
+$(VENV)-tools/.tools: requirements/tools.txt
+	@echo "installing what checks the deployment ..."
+	@[ -x $(VENV)-tools/bin/python ] || $(PYTHON) -m venv $(VENV)-tools
+	@$(INSTALL:$(BIN)/python=$(VENV)-tools/bin/python) requirements/tools.txt
 	@touch $@

@@ -213,14 +213,33 @@ async def _db_wait(timeout: float) -> None:
 
 @db.command("secrets")
 def db_secrets(
-    folder: Annotated[Path, typer.Argument(help="Folder to write into; a subfolder for each that gets secrets.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder to write into; a subfolder for each that gets secrets.")
+    ] = None,
     owner: Annotated[int, typer.Option(help="User and group id that the services run as.")] = 10001,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--kubernetes", help="Print them as Secrets of this namespace; keep them nowhere else."),
+    ] = None,
 ) -> None:
-    """Make the passwords of a deployment in containers, each in the folder of who may read it. What is there stays."""
-    from cli.embedded.deployment import write_secrets
+    """Make the passwords, keys and certificates of a deployment in containers, each for who may read it.
 
-    write_secrets(folder, owner)
-    typer.echo(f"secrets are in {folder}")
+    What is in the folder stays. For Kubernetes: cloudward db secrets --kubernetes NAMESPACE | kubectl create -f -
+    """
+    import tempfile
+
+    from cli.embedded.deployment import manifests, write_secrets
+
+    if (folder is None) == (namespace is None):
+        raise CliError("It is not clear where the secrets shall go", "", "Name a folder, or a namespace.", code=2)
+    if folder is not None:
+        write_secrets(folder, owner)
+        typer.echo(f"secrets are in {folder}")
+        return
+    assert namespace is not None
+    with tempfile.TemporaryDirectory() as made:
+        write_secrets(Path(made), os.geteuid(), namespace)
+        typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests(Path(made), namespace))}))
 
 
 def _with_password(settings: Any) -> str:
@@ -234,6 +253,7 @@ def _with_password(settings: Any) -> str:
         return str(settings.database_url)
     parts = urlsplit(settings.database_url)
     user, _, host = parts.netloc.rpartition("@")
+    user = user or os.environ.get("PGUSER", "")  # an address with a password must name its user, too
     return str(urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}")))
 
 

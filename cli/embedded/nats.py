@@ -89,8 +89,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync: str = "2m") -> str:
-    """A server's configuration file. ``passwords``: of each user; one that is not in ``RIGHTS`` may do everything."""
+def accounts(passwords: Mapping[str, str]) -> str:
+    """The part of a server's configuration that says who may do what, to be included by the rest.
+
+    ``passwords``: of each user; one that is not in ``RIGHTS`` may do everything.
+    """
     users = []
     for user, password in passwords.items():
         rights = RIGHTS.get(user, Rights((">",), (">",)))
@@ -104,6 +107,11 @@ def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync
                 },
             }
         )
+    return f"accounts {{\n  CLOUDWARD: {{ jetstream: enabled, users: {json.dumps(users)} }}\n}}\n"
+
+
+def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync: str = "2m") -> str:
+    """The whole configuration of the embedded server."""
     return "\n".join(
         [
             f"listen: {listen}",
@@ -115,10 +123,7 @@ def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync
             "  max_file_store: 2GB",
             f'  sync_interval: "{sync}"',
             "}",
-            "accounts {",
-            f"  CLOUDWARD: {{ jetstream: enabled, users: {json.dumps(users)} }}",
-            "}",
-            "",
+            accounts(passwords),
         ]
     )
 

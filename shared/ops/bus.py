@@ -1,6 +1,7 @@
 """Connections to NATS: one user per service, an inbox of its own, patience at the start and no end of reconnecting."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,7 @@ import nats.js.errors
 import structlog
 from faststream import AckPolicy
 from faststream.nats import NatsBroker
-from faststream.security import SASLPlaintext
+from faststream.nats.security import NatsSecurity, NatsUserPassword
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerInfo
@@ -60,6 +61,15 @@ def options(settings: Settings, name: str) -> dict[str, Any]:
                 f"The NATS password cannot be read from {settings.nats_password_file}: {error.strerror}."
                 " Check CLOUDWARD_NATS_PASSWORD_FILE and the file's owner."
             ) from error
+    if settings.nats_ca_file is not None:
+        try:
+            found["tls"] = ssl.create_default_context(cafile=str(settings.nats_ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise NatsUnavailable(
+                f"NATS's certificates cannot be read from {settings.nats_ca_file}: {error}. Check CLOUDWARD_NATS_CA_FILE."
+            ) from error
+        # Otherwise the client goes on in the clear with a server that does not ask for TLS.
+        found["tls_handshake_first"] = True
     return found
 
 
@@ -156,9 +166,13 @@ def broker(settings: Settings, name: str) -> NatsBroker:
     """
     wanted = options(settings, name)
     user, password = wanted.pop("user", None), wanted.pop("password", None)
+    encrypted: dict[str, Any] = {
+        "ssl_context": wanted.pop("tls", None),
+        "tls_handshake_first": wanted.pop("tls_handshake_first", False),
+    }
     return NatsBroker(
         **wanted,
-        security=SASLPlaintext(username=user, password=password or "") if user is not None else None,
+        security=NatsSecurity(**encrypted) if user is None else NatsUserPassword(user, password or "", **encrypted),
         ack_policy=AckPolicy.ACK,
         # The default of 15 s would cut handlers off within the process's own grace.
         graceful_timeout=max(settings.grace - 5, 1),

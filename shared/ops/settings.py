@@ -20,6 +20,11 @@ class Settings(BaseSettings):
     nats_url: str = Field(default="nats://localhost:4222", description="NATS servers, separated by commas.")
     nats_user: str | None = Field(default=None, description="NATS user of this process.")
     nats_password_file: Path | None = Field(default=None, description="File that holds the NATS user's password.")
+    nats_ca_file: Path | None = Field(
+        default=None,
+        description="Certificates of who signed NATS's own. With it the connection is TLS from its first byte, or none. For"
+        " Postgres say `?sslmode=verify-full&sslrootcert=FILE` in database_url.",
+    )
     data: Path = Field(default=Path("data"), description="Folder of this deployment: export store, sockets, secrets.")
     export_roots: str = Field(default="", description="Folders under which exports may lie, separated by colons.")
     secret_key_file: Path | None = Field(default=None, description="File with the 32-byte key (hex) of the vault.")

@@ -1,78 +1,115 @@
-"""The image and ``compose.yaml``, with a real Docker engine."""
+"""The image and ``compose.yaml``, with a real Docker engine: the life of one deployment, from one release to the next.
+
+The tests go through it in order: it starts as the release before, is upgraded while it migrates, then its containers are killed
+while it migrates again, then it goes down and comes up. Every migration has to leave the same on its site.
+"""
 
 import json
 import os
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from cli.client import ENDED, Client
+from cli.client import Client
 from cli.embedded.nats import free_port
-from cli.tryout import ACCEPTED, SERVER_TOKEN, SITE_CREDENTIAL
+from tests.deployed.stack import Stack, build, release_before
+from tests.deployed.trial import Trial
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
+OLD, NEW = "cloudward:before", "cloudward:test"
+SLOW = 0.6  # seconds for each answer of a site while something happens to the deployment
 
 
-class Stack:
-    def __init__(self, port: int) -> None:
-        self.port = port
-        project = os.environ.get("CLOUDWARD_TEST_RUN") or f"cloudward-test-{os.getpid()}"
-        self.environment = {**os.environ, "CLOUDWARD_PORT": str(port), "COMPOSE_PROJECT_NAME": project}
+@dataclass
+class Life:
+    """``documents``: what each migration left on its site."""
 
-    def compose(self, *words: str, check: bool = True, timeout: float = 600) -> str:
-        done = subprocess.run(
-            ["docker", "compose", "--profile", "sandbox", *words],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+    stack: Stack
+    source: str = ""
+    documents: dict[str, str] = field(default_factory=dict)
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
 
-    def services(self) -> list[dict[str, str]]:
-        return [json.loads(line) for line in self.compose("ps", "--all", "--format", "json").splitlines()]
-
-    def up(self) -> None:
-        try:
-            self.compose("up", "--detach", "--wait", "--wait-timeout", "240", "--no-build")
-        except AssertionError:
-            print(self.compose("ps", "--all", check=False), self.compose("logs", "--tail", "30", check=False))
-            raise
-
-    def client(self) -> Client:
-        """The API from outside, with the token that the stack made."""
-        token = self.compose("exec", "-T", "dashboard", "cat", "/secrets/api-token").strip()
-        return Client(f"http://127.0.0.1:{self.port}", token, patience=30)
+    def migrate(self, trial: Trial, name: str, meanwhile: Callable[[str], None] | None = None) -> None:
+        """All of the source to a new site. ``meanwhile`` gets the plan while it runs, on a site that is slow for as long."""
+        url = trial.site(name)
+        plan = self.plans[name] = trial.plan(self.source, name, url)
+        if meanwhile:
+            trial.pace(name, SLOW)
+        trial.run(plan)
+        if meanwhile:
+            meanwhile(plan)
+            trial.goes_on(plan, name)
+            trial.pace(name, None)
+        report = self.reports[name] = trial.ended(plan)
+        assert report["status"] == "FINISHED", report
+        assert report["conserved"]
+        assert trial.twice(name) == []
+        self.documents[name] = trial.canonical(name, url)
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    stack = Stack(free_port())
+def life() -> Iterator[Life]:
+    project = os.environ.get("CLOUDWARD_TEST_RUN") or f"cloudward-test-{os.getpid()}"
+    stack = Stack(free_port(), project, OLD)
     stack.compose("down", "--volumes", "--remove-orphans")
     try:
-        stack.compose("build", "secrets", timeout=800)
+        build(NEW)
+        build(OLD, release_before())
         stack.up()
-        yield stack
+        life = Life(stack)
+        with stack.client() as client:
+            life.source = stack.trial(client).source("south", "http://sandbox:8093")
+        yield life
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", check=False)
 
 
-def test_every_service_gets_healthy_and_two_executors_run(stack: Stack) -> None:
-    states = {(s["Service"], s["Name"]): (s["State"], s.get("Health", "")) for s in stack.services()}
-    healthy = sorted(
-        service for (service, _), (state, health) in states.items() if (state, health) == ("running", "healthy")
-    )
-    assert healthy == ["analyzer", "dashboard", "executor", "executor", "planner", "postgres", "sandbox"]
+@pytest.fixture
+def stack(life: Life) -> Stack:
+    return life.stack
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    with stack.client() as client:
+        yield client
+
+
+def image_of(container: str) -> str:
+    words = ["docker", "inspect", "--format", "{{.Config.Image}}", container]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_release_before_is_replaced_service_by_service_while_it_migrates(life: Life, client: Client) -> None:
+    stack, trial = life.stack, life.stack.trial(client)
+
+    def upgrade(plan: str) -> None:
+        stack.image = NEW
+        stack.compose("run", "--rm", "-T", "--no-deps", "secrets")
+        stack.compose("run", "--rm", "-T", "--no-deps", "migrate")
+        for service in ("planner", "executor", "analyzer", "dashboard", "sealer"):
+            trial.goes_on(plan, "upgraded")
+            stack.up(service)
+
+    life.migrate(trial, "upgraded", upgrade)
+    images = {c["Service"]: image_of(c["Name"]) for c in stack.containers() if c["State"] == "running"}
+    ours = {service for service, image in images.items() if image == NEW}
+    assert ours == {"planner", "executor", "analyzer", "dashboard", "sealer"}
+    life.migrate(trial, "undisturbed")
+    assert life.documents["upgraded"] == life.documents["undisturbed"]
+
+
+def test_every_service_is_healthy_and_two_executors_run(stack: Stack) -> None:
+    states = {(c["Service"], c["Name"]): (c["State"], c.get("Health", "")) for c in stack.containers()}
+    healthy = sorted(service for (service, _), state in states.items() if state == ("running", "healthy"))
+    assert healthy == ["analyzer", "dashboard", "executor", "executor", "planner", "postgres", "sandbox", "sealer"]
 
 
 def test_the_dashboard_answers_with_the_token_and_only_with_it(stack: Stack) -> None:
@@ -86,13 +123,30 @@ def test_the_dashboard_answers_with_the_token_and_only_with_it(stack: Stack) -> 
 
 
 def test_the_services_run_without_root_and_see_no_secret_of_another(stack: Stack) -> None:
-    for service in ("planner", "analyzer", "executor", "dashboard"):
-        assert stack.compose("exec", "-T", service, "id", "-u").strip() == "10001"
-    assert stack.compose("exec", "-T", "planner", "ls", "/secrets").split() == ["database", "nats"]
+    seen = {
+        "planner": {"ca.crt", "database", "nats"},
+        "analyzer": {"ca.crt", "database", "nats", "vault-key"},
+        "executor": {"ca.crt", "database", "nats", "vault-key"},
+        "dashboard": {"ca.crt", "database", "nats", "vault-key", "api-token"},
+        "sealer": {"ca.crt", "database", "seal-key"},
+    }
+    for service, secrets in seen.items():
+        told = stack.compose("exec", "-T", service, "sh", "-c", "id -u; ls /secrets; touch /opt/x 2>&1 || true").split(
+            "\n"
+        )
+        assert told[0] == "10001"
+        assert set(told[1:-2]) == secrets
+        assert "Read-only file system" in told[-2]
 
 
-def test_the_upgrade_runs_twice_without_harm(stack: Stack) -> None:
-    assert "schema: up to date" in stack.compose("run", "--rm", "-T", "migrate")
+def test_postgres_and_nats_take_nobody_without_tls(stack: Stack) -> None:
+    ask = 'PGPASSWORD="$(cat /secrets/password)" PGSSLMODE=disable psql -h 127.0.0.1 -U postgres -d cloudward -c "select 1" 2>&1'
+    assert "no encryption" in stack.compose("exec", "-T", "postgres", "sh", "-c", ask, check=False)
+    using = "select count(*) filter (where not ssl), count(*) from pg_stat_ssl join pg_stat_activity using (pid) where client_addr is not null"
+    told = stack.compose("exec", "-T", "postgres", "psql", "-qtAX", "-U", "postgres", "-d", "cloudward", "-c", using)
+    without, all_of_them = (int(number) for number in told.strip().split("|"))
+    assert without == 0
+    assert all_of_them > 5
 
 
 def test_the_image_has_no_installer_and_no_embedded_servers(stack: Stack) -> None:
@@ -101,54 +155,41 @@ def test_the_image_has_no_installer_and_no_embedded_servers(stack: Stack) -> Non
     assert not {"pip", "pip3", "nats-server", "hatchling"} & set(found)
 
 
-def ended(client: Client, plan: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 180
-    while client.get(f"/plans/{plan}")["status"] not in ENDED:
-        assert time.monotonic() < deadline, client.get(f"/plans/{plan}")
-        time.sleep(0.5)
-    return dict(client.get(f"/plans/{plan}/report"))
+def test_killing_each_container_in_turn_while_it_migrates_does_no_harm(life: Life, client: Client) -> None:
+    stack, trial = life.stack, life.stack.trial(client)
+    killed = []
+
+    def kill(plan: str) -> None:
+        # Not the stand-in, whose memory is what has to be judged.
+        for container in [c for c in stack.containers() if c["State"] == "running" and c["Service"] != "sandbox"]:
+            trial.goes_on(plan, "killed")
+            subprocess.run(["docker", "kill", container["Name"]], check=True, capture_output=True)
+            killed.append(container["Service"])
+            time.sleep(1)
+            # Whoever is killed by hand stays dead until somebody says otherwise.
+            subprocess.run(["docker", "start", container["Name"]], check=True, capture_output=True)
+
+    life.migrate(trial, "killed", kill)
+    assert sorted(killed) == ["analyzer", "dashboard", "executor", "executor", "nats", "planner", "postgres", "sealer"]
+    assert life.documents["killed"] == life.documents["undisturbed"]
 
 
-def log_ends_at(client: Client) -> int:
-    position = 0
-    while events := client.get("/events", after=position)["events"]:
-        position = events[-1]["position"]
-    return position
+def test_the_upgrade_runs_twice_without_harm(stack: Stack) -> None:
+    assert "schema: up to date" in stack.compose("run", "--rm", "-T", "migrate")
 
 
-def test_a_wiki_moves_through_the_stack_and_taking_the_stack_down_and_up_again_loses_nothing(stack: Stack) -> None:
-    with stack.client() as client:
-        source = client.post(
-            "/sources", {"name": "south", "location": "http://sandbox:8093", "credential": {"token": SERVER_TOKEN}}
-        )["id"]
-        analysis = client.analyzed(client.post(f"/sources/{source}/analyses")["id"])
-        assert analysis["state"] == "completed", analysis
-        client.post(f"/sources/{source}/address-repairs", {"duplicates": "merge", "others": "generate"})
-        site = client.post(
-            "/sites",
-            {
-                "name": "cloud",
-                "url": "http://sandbox:8091",
-                "kind": "sandbox",
-                "sandbox": True,
-                "credential": SITE_CREDENTIAL,
-            },
-        )["id"]
-        whole = {"users": "all", "groups": True, "spaces": "all", "accepted": [reason.value for reason in ACCEPTED]}
-        plan = client.post("/plans", {"name": "south", "source": source, "site": site, **whole})["id"]
-        client.post(f"/plans/{plan}/run", {})
-        report = ended(client, plan)
-        assert report["status"] == "FINISHED", report
-        assert report["conserved"]
-        position = log_ends_at(client)
-        assert position > 100
-
+def test_taking_the_stack_down_and_up_again_loses_nothing(life: Life, client: Client) -> None:
+    stack, trial = life.stack, life.stack.trial(client)
+    position = trial.log_ends_at()
+    assert position > 300
     stack.compose("down", "--timeout", "30")
     stack.up()
-
-    with stack.client() as client:
-        assert dict(client.get(f"/plans/{plan}/report")) == report
-        assert client.get(f"/plans/{plan}")["status"] == "FINISHED"
-        assert log_ends_at(client) >= position
-    verified = stack.compose("run", "--rm", "-T", "migrate", "cloudward", "audit", "verify", "--json")
-    assert json.loads(verified.splitlines()[-1])["ok"] is True
+    with stack.client() as again:
+        for name, plan in life.plans.items():
+            assert dict(again.get(f"/plans/{plan}/report")) == life.reports[name]
+            assert again.get(f"/plans/{plan}")["status"] == "FINISHED"
+        assert stack.trial(again).log_ends_at() >= position
+    words = ["cloudward", "audit", "verify", "--json"]
+    verified = json.loads(stack.compose("exec", "-T", "sealer", *words).splitlines()[-1])
+    assert verified["ok"] is True
+    assert verified["checked"] >= position

@@ -1,0 +1,1 @@
+"""What the tests of containers and of a cluster have in common."""

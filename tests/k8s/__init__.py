@@ -1,0 +1,1 @@
+"""The overlay `sandbox` in a real cluster: ``python -m tests.k8s``."""
