@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -60,6 +62,9 @@ for _module in [_ALONE[verb] for verb in sys.argv[1:2] if verb in _ALONE] or _MO
 
 def main() -> None:
     """Runs the command line and ends the process: an error is told as what, why and what next, never as a traceback."""
+    if os.getpid() == 1:
+        # The first process of a container gets no signal that it has not asked for: it would be waited for in vain.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         # With standalone_mode False, typer returns the code of typer.Exit instead of ending the process.
         code = app(standalone_mode=False)
