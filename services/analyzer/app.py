@@ -6,7 +6,7 @@ from services.analyzer.worker import Analyzer
 from shared.events import schema, topology
 from shared.events.answering import answer, service_key
 from shared.events.claims import Claims
-from shared.events.database import open_pool
+from shared.events.database import close_pool, open_pool
 from shared.events.serving import serve
 from shared.events.store import EventStore
 from shared.ops import bus, health
@@ -45,4 +45,4 @@ async def main(settings: Settings, stop: Stop) -> None:
             await broker.stop()
         await analyzer.close()
         await client.close()
-    await pool.close()
+    await close_pool(pool)

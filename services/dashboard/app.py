@@ -54,7 +54,7 @@ from services.dashboard.handlers import (
 )
 from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
 from shared.events import schema
-from shared.events.database import open_pool
+from shared.events.database import close_pool, open_pool
 from shared.events.projections.base import Pool
 from shared.events.projections.registry import READ_PROJECTIONS
 from shared.events.projections.runner import Runner
@@ -318,7 +318,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     listener = _listen(settings)
     pool = await open_pool(settings, application="dashboard")
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(_close, pool)
+        stack.push_async_callback(close_pool, pool)
         async with pool.acquire() as connection:
             await schema.check(connection)
         store = await stack.enter_async_context(EventStore(pool))
@@ -466,11 +466,6 @@ def _tell(settings: Settings, port: int) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     beside.write_text(json.dumps({**told, "url": f"http://{host}:{port}"}))
     beside.replace(file)
-
-
-async def _close(pool: Pool) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(pool.close(), 5)
 
 
 def _talks(connected: Callable[[], Awaitable[None]]) -> Check:

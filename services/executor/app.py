@@ -10,7 +10,7 @@ from services.executor.worker import Executor
 from shared.events import schema, topology
 from shared.events.answering import service_key
 from shared.events.claims import Claims
-from shared.events.database import open_pool
+from shared.events.database import close_pool, open_pool
 from shared.events.serving import serve
 from shared.events.store import EventStore
 from shared.ops import bus, health
@@ -51,4 +51,4 @@ async def main(settings: Settings, stop: Stop) -> None:
             await serve(hints, executor.work, settings.chunks_per_worker, stop, let_go)
         await executor.close()
         await client.close()
-    await pool.close()
+    await close_pool(pool)

@@ -10,7 +10,7 @@ from services.planner.leader import Leader
 from services.planner.leadership import Connect
 from shared.events import schema
 from shared.events.answering import answer, service_key
-from shared.events.database import open_pool, read_password
+from shared.events.database import close_pool, open_pool, read_password
 from shared.events.projections.watch import Watch
 from shared.events.store import EventStore
 from shared.ops import bus, health, metrics
@@ -72,7 +72,7 @@ async def main(settings: Settings, stop: Stop) -> None:
             await leading
             await broker.stop()
         await client.close()
-    await pool.close()
+    await close_pool(pool)
 
 
 def _moves(pool: asyncpg.Pool, name: str) -> Check:

@@ -129,3 +129,11 @@ async def open_pool(
                 ) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1))
         pause = min(pause * 2, 2.0)
+
+
+async def close_pool(pool: "asyncpg.Pool[Any]") -> None:
+    """Closes it within seconds, also where Postgres no longer answers: its own goodbye would wait for that."""
+    try:
+        await asyncio.wait_for(pool.close(), 5)
+    except AWAY:  # TimeoutError is among them
+        pool.terminate()

@@ -66,6 +66,7 @@ def deploy(cluster: Cluster) -> None:
     """Image, namespace, secrets, everything else; returns when all are ready."""
     subprocess.run(["docker", "build", "--quiet", "--tag", IMAGE, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
     load(IMAGE)
+    remove(cluster)
     cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=400)
     rendered = cluster.fitting([_quicker(manifest) for manifest in cluster.render(OVERLAY)])
     cluster.apply([manifest for manifest in rendered if manifest["kind"] == "Namespace"])
@@ -77,6 +78,13 @@ def deploy(cluster: Cluster) -> None:
     cluster.await_("the migration of the schema", 180, "wait", "--for=condition=complete", f"job/{job}")
     for name in (*SERVICES, "sandbox"):
         cluster.await_(f"the roll-out of {name}", 120, "rollout", "status", f"deployment/{name}")
+
+
+def remove(cluster: Cluster) -> None:
+    """Begins to remove what an earlier run left. Nothing of it is waited for: a database that is gone first would be."""
+    cluster.kubectl("delete", "pods,deployments,statefulsets,jobs,cronjobs", "--all", "--wait=false", check=False)
+    cluster.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false", check=False)
 
 
 def _quicker(manifest: Manifest) -> Manifest:
@@ -258,7 +266,7 @@ def main() -> int:
             return 1
     finally:
         if not options.keep:
-            cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false", check=False)
+            remove(cluster)
     for sentence in course.wrong:
         print(f"WRONG: {sentence}")
     print(json.dumps({"finished": course.finished, "diverged": course.diverged, "pods_killed": course.killed}))

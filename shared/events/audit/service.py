@@ -5,7 +5,6 @@ import contextlib
 import time
 from pathlib import Path
 
-import asyncpg
 import structlog
 from pydantic import Field
 
@@ -13,7 +12,7 @@ from shared.events import schema
 from shared.events.audit.folder import CheckpointFolder
 from shared.events.audit.note import BadNote, SigningKey
 from shared.events.audit.seal import Busy, Sealer, SealRefused, note_seal
-from shared.events.database import FAILURES, open_pool
+from shared.events.database import FAILURES, close_pool, open_pool
 from shared.events.store import UNAVAILABLE, AppendRefused, EventStore
 from shared.ops import health, metrics
 from shared.ops.health import Degraded, OpsServer
@@ -63,7 +62,7 @@ async def main(settings: Settings, stop: Stop) -> None:
             raise Degraded(refusal[0])
 
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(_close, pool)
+        stack.push_async_callback(close_pool, pool)
         await schema.check(pool)
         store = await stack.enter_async_context(EventStore(pool))
         await stack.enter_async_context(
@@ -95,8 +94,3 @@ async def main(settings: Settings, stop: Stop) -> None:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), own.seal_every)
-
-
-async def _close(pool: asyncpg.Pool) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(pool.close(), 5)
