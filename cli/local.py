@@ -211,6 +211,51 @@ async def _db_wait(timeout: float) -> None:
     typer.echo("database and NATS are ready")
 
 
+@db.command("restored")
+def db_restored(
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(envvar="CLOUDWARD_CHECKPOINTS", help="The sealer's folder. Default: in the data folder."),
+    ] = None,
+    data: DataOption = DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in the log that this database comes from a backup. Before any service starts.
+
+    Plans that had begun look on their sites before they make anything: what was done after the backup is there, and the log
+    does not know it. Checkpoints of what the log has lost are set aside, or the sealer would refuse the log.
+    """
+    told = asyncio.run(_db_restored(checkpoints or data / "checkpoints", data))
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    aside = f" {told['set_aside']} checkpoints of events after it were set aside." if told["set_aside"] else ""
+    typer.echo(f"The log ends at {told['position']} and verifies; the restore is recorded in it.{aside}")
+
+
+async def _db_restored(checkpoints: Path, data: Path) -> dict[str, Any]:
+    from uuid import uuid4
+
+    from cli.audit import noting
+    from shared.events.audit.folder import CheckpointFolder
+    from shared.events.audit.seal import note_event
+    from shared.events.catalog.system import LogRestored
+    from shared.events.restoring import STREAM
+    from shared.events.verify import verify_links
+
+    async with noting(data) as (pool, store):
+        verdict = await verify_links(pool)
+        if not verdict.ok:
+            raise CliError(
+                "The restored log does not verify",
+                f"{verdict.problem} at position {verdict.position}",
+                "Take another backup; docs/audit.md says what it may mean.",
+            )
+        end = await pool.fetchval("SELECT coalesce(max(position), 0) FROM log.events")
+        await note_event(pool, store, f"restored {uuid4().hex}", LogRestored(position=end), STREAM)
+    return {"position": end, "set_aside": len(CheckpointFolder(checkpoints).set_aside(end))}
+
+
 @db.command("secrets")
 def db_secrets(
     folder: Annotated[

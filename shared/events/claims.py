@@ -29,6 +29,7 @@ from shared.events.catalog.chunk import (
 from shared.events.catalog.work import Entity, Kind, Phase
 from shared.events.contract import Actor, BadEvent, Context, Event, UnknownEvent
 from shared.events.reasons import Reason
+from shared.events.restoring import restored_since_start
 from shared.events.store import UNAVAILABLE, Append, EventStore, Guard
 from shared.events.types import derived_id, new_id
 from shared.ops import metrics, tracing
@@ -313,6 +314,8 @@ class Claims:
         if not await self._lease(chunk, epoch, history):
             return None
         attempt = history.works + 1
+        if work.plan is not None and await restored_since_start(self.pool, work.plan):
+            attempt += 1  # what the log does not know of any more may be on the site
         claimed = ChunkClaimed(
             chunk=chunk,
             epoch=epoch,
@@ -337,7 +340,7 @@ class Claims:
             epoch=epoch,
             attempt=attempt,
             recorded=history.recorded,
-            give_up_first=purpose == "work" and attempt > GIVE_UP_AFTER and not history.progressed,
+            give_up_first=purpose == "work" and history.works >= GIVE_UP_AFTER and not history.progressed,
             settled_as=Reason.PLAN_STOPPED if row["stop_requested"] else Reason.SPACE_FAILED,
             _claims=self,
             _version=result.version,

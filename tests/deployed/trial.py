@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cli.client import ENDED, Client
+from cli.client import ENDED, Client, ClientError
 from cli.tryout import ACCEPTED, SITE_CREDENTIAL
 from sandbox.server import TOKEN
 
@@ -59,16 +59,27 @@ class Trial:
     def run(self, plan: str) -> None:
         self.client.post(f"/plans/{plan}/run", {})
 
+    def read(self, path: str, timeout: float = 90) -> Any:
+        """A read, tried again for as long as database or dashboard are just being killed."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.client.get(path)
+            except ClientError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+
     def status(self, plan: str) -> str:
-        return str(self.client.get(f"/plans/{plan}")["status"])
+        return str(self.read(f"/plans/{plan}")["status"])
 
     def ended(self, plan: str, timeout: float = 240) -> dict[str, Any]:
         """Waits for the plan's end and returns its report."""
         deadline = time.monotonic() + timeout
         while self.status(plan) not in ENDED:
-            assert time.monotonic() < deadline, self.client.get(f"/plans/{plan}")
+            assert time.monotonic() < deadline, self.read(f"/plans/{plan}")
             time.sleep(0.5)
-        return dict(self.client.get(f"/plans/{plan}/report"))
+        return dict(self.read(f"/plans/{plan}/report"))
 
     def log_ends_at(self) -> int:
         position = 0

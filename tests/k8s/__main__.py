@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.client import Client
+from cli.client import Client, ClientError
 from cli.embedded.deployment import manifests, write_secrets
 from tests.deployed.trial import ASK, Trial
 from tests.k8s.cluster import Cluster, ClusterError, Manifest, load, wait_until
@@ -258,7 +258,7 @@ def main() -> int:
             wait_until("the dashboard answers", lambda: client.get("/plans") is not None, 60)
             course = Course(cluster, Trial(client, lambda given: cluster.exec("deploy/sandbox", *ASK, given=given)))
             go(course)
-    except (ClusterError, AssertionError) as error:
+    except (ClusterError, AssertionError, ClientError) as error:
         print(error, file=sys.stderr)
         if course is not None:
             course.wrong.append(str(error).splitlines()[0])

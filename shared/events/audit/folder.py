@@ -52,6 +52,19 @@ class CheckpointFolder:
         if added:
             _write(self.path / "keys", "".join(f"{key}\n" for key in [*known, *added]))
 
+    def set_aside(self, beyond: int) -> list[int]:
+        """Moves checkpoints of more events than ``beyond`` into a folder inside this one, and returns their sizes.
+
+        For a log that was restored from a backup: what it has lost is witnessed there.
+        """
+        lost = [size for size in self.sizes() if size > beyond]
+        if lost:
+            aside = self.path / f"before-restore-at-{beyond}"
+            aside.mkdir(exist_ok=True)
+            for size in lost:
+                self.file(size).replace(aside / self.file(size).name)
+        return lost
+
     def write(self, size: int, note: str) -> None:
         """On disk when this returns. One of the same size that says something else is never overwritten: BadNote."""
         file = self.file(size)

@@ -196,8 +196,8 @@ async def rebuild_subtrees(pool: Any, upto: int) -> None:
         await _keep(connection, completed)
 
 
-async def note_event(pool: Any, store: EventStore, name: str, event: Event) -> int | None:
-    """Appends an event about the log itself to the log's own stream; its position.
+async def note_event(pool: Any, store: EventStore, name: str, event: Event, stream: str | None = None) -> int | None:
+    """Appends an event about the log itself to the log's own stream, or to another; its position.
 
     ``name`` makes the event's id: what is noted twice under one name is one event. Raises StoreUnavailable and
     AppendRefused.
@@ -205,7 +205,7 @@ async def note_event(pool: Any, store: EventStore, name: str, event: Event) -> i
     from shared.events.answering import service_key
 
     log = await log_id(pool)
-    stream, id_ = f"audit-{log}", derived_id(log, name)
+    stream, id_ = stream or f"audit-{log}", derived_id(log, name)
     actor = Actor(kind="service", key=service_key("sealer"), authentication="database_role")
     context = Context(actor=actor, correlation=id_, causation=id_)
     while True:
