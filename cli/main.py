@@ -53,7 +53,7 @@ _MODULES = (
     "cli.following",
     "cli.sandbox",
     "cli.tables",
-    "cli.tryout",
+    "cli.trials",
 )
 for _module in [_ALONE[verb] for verb in sys.argv[1:2] if verb in _ALONE] or _MODULES:
     if importlib.util.find_spec(_module) is not None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import asyncpg
 import httpx
@@ -47,14 +47,6 @@ ACCEPTED = (
     Reason.PRINCIPAL_NOT_ON_SITE,
     Reason.VIEWING_NOT_GRANTED,
 )
-
-
-KeepOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Keep the data in this folder, to look into it afterwards: logs, the event log, and in sites/ each site."
-    ),
-]
 
 
 class Interrupted(Exception):
@@ -434,18 +426,8 @@ def _guarded(sources: list[str], json: bool, keep: Path | None) -> Outcome:
     raise typer.Exit(ERROR)
 
 
-def try_(
-    sources: Annotated[
-        list[str], typer.Argument(help="Exports (zip or folder), or the word “sample”.", metavar="SOURCE...")
-    ],
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    keep: KeepOption = None,
-) -> None:
-    """Try a migration on this machine: each SOURCE into an empty stand-in site of its own. Nothing leaves the machine.
-
-    Exit code 0: every plan FINISHED and the sums agree. 3: a plan FAILED or STOPPED, and the sums agree. 1: they do
-    not, or a SOURCE cannot be read.
-    """
+def run_sources(sources: list[str], json: bool, keep: Path | None) -> None:
+    """``cloudward try``. Ends with ``typer.Exit``."""
     outcome = _guarded(sources, json, keep)
     if json:
         render.document(outcome.document())
@@ -454,10 +436,8 @@ def try_(
     raise typer.Exit(outcome.code)
 
 
-def demo(
-    keep: KeepOption = None,
-) -> None:
-    """See a migration: two sample servers move into two stand-in sites, one of them with a conflict waiting."""
+def run_demo(keep: Path | None) -> None:
+    """``cloudward demo``. Raises ``typer.Exit`` where the announced ending is not there."""
     render.out.print(
         "Two Confluence servers move to two Confluence Cloud sites. All four are stand-ins on this machine.\n"
         f"One site already has a space with the key {PLANTED_SPACE_KEY}: that one space has to fail, and nothing else.\n"
@@ -481,9 +461,3 @@ def _checked(outcome: Outcome) -> None:
     else:
         render.out.print(Text.assemble(("✖ ", "red"), f"log: {verdict.message}"))
     render.out.print(f"{verdict.checked:,} events, {outcome.seconds:.1f} seconds")
-
-
-def register(app: typer.Typer) -> None:
-    """Adds these verbs to the command line."""
-    app.command("try")(try_)
-    app.command("demo")(demo)
