@@ -47,6 +47,7 @@ _ALONE = {"sandbox": "cli.sandbox"}
 _MODULES = (
     "cli.access",
     "cli.audit",
+    "cli.connecting",
     "cli.people",
     "cli.remote",
     "cli.planning",

@@ -80,7 +80,10 @@ def sources(rows: Iterable[Mapping[str, Any]]) -> Table:
 def sites(rows: Iterable[Mapping[str, Any]]) -> Table:
     table = Table("Site", "Address", "Log-in", box=None, header_style="dim")
     for row in rows:
-        table.add_row(row["name"], row["url"], "sandbox" if row["sandbox"] else row["kind"])
+        how = row["kind"] if row["kind"] != "oauth" else f"login of {row['account'] or 'somebody'}"
+        if row["expired"]:
+            how += f": over, log in again: cloudward site login {row['name']}"
+        table.add_row(row["name"], row["url"], "sandbox" if row["sandbox"] and row["kind"] != "oauth" else how)
     return table
 
 

@@ -20,7 +20,7 @@ import httpx
 import nats as nats_client
 
 from cli.embedded.child import Child, EmbeddedError, secret_file, write_secret
-from cli.embedded.nats import EmbeddedNats
+from cli.embedded.nats import EmbeddedNats, free_port
 from cli.embedded.postgres import EmbeddedPostgres
 from shared.events import schema, topology
 from shared.events.audit.note import SigningKey
@@ -96,6 +96,7 @@ class Supervisor:
         self._export_roots = [self.data / "uploads", *export_roots]
         self._sandbox_config = sandbox
         self._sandbox_child: Child | None = None
+        self._logins: dict[str, str] = {}  # how to log in at the sandbox
         self._settings = dict(settings or {})
         self._ready_timeout = ready_timeout
         self._say = say or (lambda name, text: None)
@@ -365,6 +366,7 @@ class Supervisor:
         # Whoever need not open credentials cannot.
         if kind not in ("planner", "sealer"):
             own["SECRET_KEY_FILE"] = str(self._vault_key)
+            own |= self._logins
         if kind == "dashboard":
             own |= {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self._port), "TOKEN_FILE": str(self.token_file)}
         return {**inherited, **self._settings, **{f"CLOUDWARD_{key}": value for key, value in own.items()}}
@@ -415,6 +417,17 @@ class Supervisor:
     # -- sandbox --------------------------------------------------------------------------------------------------
 
     def _start_sandbox(self, config: Mapping[str, Any]) -> None:
+        # The services are told where people log in before the sandbox is up, so the port is chosen here.
+        port = config.get("atlassian_port") or free_port()
+        address, secret = f"http://127.0.0.1:{port}", self.data / "run" / "atlassian-client"
+        config = {**config, "atlassian_port": port}
+        write_secret(secret, "sandbox-client-secret")
+        self._logins = {
+            "ATLASSIAN_AUTH_URL": address,
+            "ATLASSIAN_API_URL": address,
+            "ATLASSIAN_CLIENT_ID": "sandbox-client",
+            "ATLASSIAN_CLIENT_SECRET_FILE": str(secret),
+        }
         file = self.data / "run" / "sandbox-config"
         write_secret(file, json.dumps(config))
         self._sandbox_child = Child.start(

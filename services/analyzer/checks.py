@@ -11,7 +11,7 @@ import structlog
 from shared.confluence.cloud import CloudSite, OpenGate
 from shared.confluence.cloud.needs import WORDS, Part, missing
 from shared.confluence.peers import open_site, open_source
-from shared.confluence.site import SiteError
+from shared.confluence.site import LoginExpired, SiteError
 from shared.confluence.source import Source, SourceError
 from shared.confluence.spacekey import site_key
 from shared.events.catalog.analysis import SpacesAnalyzed
@@ -121,7 +121,7 @@ class Checks:
                 merged = [{"group": g} for g in groups if g.lower() in there and g.lower() not in GENERIC_GROUPS]
                 await self._found(Check.GROUP_MERGES, merged)
             await self._found(Check.SITE_REACHABLE, [])
-        except SiteError as error:
+        except (SiteError, LoginExpired, VaultError) as error:
             await self._found(Check.SITE_REACHABLE, [{"problem": str(error)}], "error")
         finally:
             await site.aclose()

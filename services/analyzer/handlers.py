@@ -9,7 +9,7 @@ from services.analyzer.people import mark_duplicates
 from shared.events import commands as c
 from shared.events.catalog.analysis import AnalysisStarted
 from shared.events.catalog.check import ChecksStarted
-from shared.events.catalog.source import AddressesRepaired, SourceRegistered
+from shared.events.catalog.source import AddressesRepaired, SourceCredentialReplaced, SourceRegistered
 from shared.events.deciding import Decider, refused
 from shared.events.store import EventStore
 from shared.events.types import derived_id
@@ -58,6 +58,19 @@ class Handlers(Decider):
         if not resolved.exists():
             return refused("export_missing", f"There is nothing at {location}.", "Check the path.", 422)
         return None
+
+    async def replace_source_credential(self, command: c.ReplaceSourceCredential) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        rows = await self._store.read_stream(f"source-{command.source}")
+        if not rows:
+            return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
+        if isinstance(first := rows[0].event, SourceRegistered) and first.kind != "rest":
+            return refused("no_credential", "An export is read without a credential.", "Nothing to do.", 422)
+        # First the credential, then the event that tells of it: a command that dies between is sent again.
+        await self._pool.execute("UPDATE people.source SET secret = $2 WHERE id = $1", command.source, command.secret)
+        event = SourceCredentialReplaced(source=command.source)
+        return await self.decide(command, f"source-{command.source}", rows[-1].version, event)
 
     async def analyze(self, command: c.Analyze) -> c.Reply:
         if (done := await self.recorded(command)) is not None:
@@ -121,6 +134,7 @@ class Handlers(Decider):
 
 COMMANDS: dict[type[c.Command], str] = {
     c.RegisterSource: "register_source",
+    c.ReplaceSourceCredential: "replace_source_credential",
     c.Analyze: "analyze",
     c.RunChecks: "run_checks",
     c.RepairAddresses: "repair_addresses",

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.commands import NatsCommands
 from services.dashboard.adapters.delivery import Deliveries
+from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.plan_metrics import PlanMetrics
 from services.dashboard.adapters.reads import Reads
@@ -40,6 +41,7 @@ from services.dashboard.handlers import (
     connections,
     drafts,
     events,
+    logins,
     pages,
     pages_connections,
     pages_events,
@@ -53,6 +55,8 @@ from services.dashboard.handlers import (
     webhooks,
 )
 from services.dashboard.handlers.context import API, Cookies, Needs, Parts, SignedOut, everybody
+from shared.confluence.cloud.oauth import Authorization
+from shared.confluence.login import authorization
 from shared.events import schema
 from shared.events.database import close_pool, open_pool
 from shared.events.projections.base import Pool
@@ -161,6 +165,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     api = APIRouter(prefix=API, responses=_PROBLEMS)
     for router in (
         connections.router,
+        logins.api,
         analyses.router,
         people.router,
         checklist.router,
@@ -175,6 +180,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     app.include_router(api)
     for router in (
         signin.router,
+        logins.router,
         pages_connections.router,
         pages_events.router,
         settings.router,
@@ -315,6 +321,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """The dashboard's process, until ``stop`` is set. Raises Unavailable if it cannot be what it is for."""
     token, key, who = _token(settings), _vault_key(settings), _identity(settings)
     guard = _guard(settings)
+    server = _authorization(settings)
     listener = _listen(settings)
     pool = await open_pool(settings, application="dashboard")
     async with contextlib.AsyncExitStack() as stack:
@@ -342,6 +349,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             runners,
             access,
             stop,
+            Logins(pool, key, server, settings.request_timeout),
             guard=guard,
             notices=_notices(ops, runners),
             **who,
@@ -437,6 +445,14 @@ def _guard(settings: Settings) -> Guard:
         return Guard(settings.outgoing_allow)
     except ValueError as error:
         raise Unavailable(f"CLOUDWARD_OUTGOING_ALLOW: {error}.") from error
+
+
+def _authorization(settings: Settings) -> Authorization | None:
+    """None: nobody logs in to a site with an Atlassian account here."""
+    try:
+        return authorization(settings)
+    except VaultError as error:
+        raise Unavailable(str(error)) from error
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -10,6 +10,7 @@ import structlog
 from services.executor.job import Draining, Job, Row, SpaceGone
 from shared.confluence.site import (
     AccountHidden,
+    LoginExpired,
     NotOnSite,
     OutcomeUnknown,
     SeatsExhausted,
@@ -129,6 +130,12 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
             if job.claim.purpose == "settle":
                 return row.skipped(job.claim.settled_as)
             raise LeaseLost(job.claim.work.chunk) from error
+        except LoginExpired as error:
+            if look and not job.claim.look_first:
+                # An answer was lost in this very attempt: only another attempt looks before it makes the entity again.
+                raise LeaseLost(job.claim.work.chunk) from error
+            await job.claim.rest(job.settings.sweep)  # by then the plan is paused, and nobody claims the chunk again
+            raise Draining from error
         except AWAY:
             raise  # our own database: the chunk is taken over when it is back
         except (LeaseLost, Draining):

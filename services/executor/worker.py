@@ -28,7 +28,15 @@ from services.executor.phases import (
 )
 from shared.confluence.cloud import CloudSite
 from shared.confluence.peers import open_site, open_source
-from shared.confluence.site import Account, OutcomeUnknown, SiteError, SiteUnavailable, Throttled, WritesForbidden
+from shared.confluence.site import (
+    Account,
+    LoginExpired,
+    OutcomeUnknown,
+    SiteError,
+    SiteUnavailable,
+    Throttled,
+    WritesForbidden,
+)
 from shared.confluence.source import Source, SourceError, SourceUnreachable
 from shared.events.catalog.plan import PlanSaved
 from shared.events.catalog.work import Outcome, Phase
@@ -94,6 +102,8 @@ class Executor:
         self._dry: dict[str, DrySite] = {}  # by ledger
         self._plans: dict[str, PlanSaved] = {}
         self._bases: dict[str, tuple[str, ...]] = {}
+        self._secrets: dict[str, str | None] = {}  # of each source and site, the credential that it was opened with
+        self._replaced: list[Callable[[], Awaitable[None]]] = []
         self._opening = asyncio.Lock()
 
     async def work(self, hint: bytes, acknowledge: Callable[[], Awaitable[None]]) -> float | None:
@@ -162,6 +172,11 @@ class Executor:
                 return
             except (Draining, LeaseLost, WritesForbidden):
                 raise
+            except LoginExpired as error:
+                # Not the entities' fault: they wait for somebody to log in again.
+                await claim.rest(self._settings.sweep)
+                await claim.release(())
+                raise Draining from error
             except (Throttled, OutcomeUnknown, SiteUnavailable, SourceUnreachable) as error:
                 # Outside the loop over entities only reads happen, so waiting and beginning again is safe.
                 if waited > self._settings.patience:
@@ -210,6 +225,23 @@ class Executor:
             self._plans[plan] = saved
         return self._plans[plan]
 
+    async def _forget_replaced(self, saved: PlanSaved) -> None:
+        """Opens what has another credential by now anew. Chunks under way keep what they have: it is closed at the end."""
+        row = await self._pool.fetchrow(
+            "SELECT (SELECT secret FROM people.source WHERE id = $1), (SELECT secret FROM people.site WHERE id = $2)",
+            saved.source,
+            saved.site,
+        )
+        for kind, id, secret in (("source", saved.source, row[0]), ("site", saved.site, row[1])) if row else ():
+            if self._secrets.setdefault(id, secret) == secret:
+                continue
+            self._secrets[id] = secret
+            if kind == "source" and (source := self._sources.pop(id, None)) is not None:
+                self._replaced.append(source.close)
+            if kind == "site" and (site := self._sites.pop(id, None)) is not None:
+                self._replaced.append(site[0].aclose)
+                self._dry.clear()
+
     async def _job(self, claim: Claim) -> Job:
         work = claim.work
         saved = await self._plan(work.plan or "")
@@ -219,6 +251,7 @@ class Executor:
         if task is None:
             raise LookupError("a chunk without a task")
         async with self._opening:
+            await self._forget_replaced(saved)
             if saved.source not in self._sources:
                 source = await open_source(self._pool, self._settings, saved.source, self._gate(saved.source))
                 try:
@@ -261,6 +294,8 @@ class Executor:
         return self._dry[saved.ledger]
 
     async def close(self) -> None:
+        for close in self._replaced:
+            await close()
         for source in self._sources.values():
             await source.close()
         for site, _ in self._sites.values():

@@ -6,6 +6,7 @@ A command sent twice has one effect: its first event's id follows from the comma
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -27,12 +28,22 @@ from shared.events.catalog.plan import (
     PlanUnscheduled,
     PlanUnstuck,
 )
-from shared.events.catalog.target import SiteRegistered
+from shared.events.catalog.target import SiteCredentialReplaced, SiteRegistered
 from shared.events.checks import CHECKS, Check
 from shared.events.contract import BadEvent, Event, UnknownEvent
 from shared.events.deciding import OVERTAKEN, Decider, refused
 from shared.events.store import EventStore
 from shared.events.types import derived_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A site as a login opens it."""
+
+    secret: str
+    account_id: str
+    cloud_id: str
+    site_admin: bool
 
 
 class Handlers(Decider):
@@ -56,15 +67,104 @@ class Handlers(Decider):
                 "Add it as a real site: without --sandbox.",
                 422,
             )
+        opened = await self._opened(command.login, command.url)
+        if isinstance(opened, c.Reply):
+            return opened
         await self._pool.execute(
-            "INSERT INTO people.site VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO people.site (id, name, url, secret, organization, login, cloud_id)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
             site,
             command.name,
             command.url.rstrip("/"),
-            command.secret,
+            opened.secret if opened else command.secret,
+            command.organization,
+            command.login,
+            opened.cloud_id if opened else None,
         )
-        event = SiteRegistered(site=site, credential=command.credential, sandbox=command.sandbox)
+        event = SiteRegistered(
+            site=site,
+            credential="oauth" if opened else command.credential,
+            sandbox=command.sandbox,
+            login=command.login,
+            site_admin=opened.site_admin if opened else None,
+        )
         return await self.decide(command, f"site-{site}", -1, event)
+
+    async def replace_site_credential(self, command: c.ReplaceSiteCredential) -> c.Reply:
+        """Whoever waits for it goes on by itself: plans that were paused because the login was over."""
+        if (done := await self.recorded(command)) is not None:
+            return done
+        rows = await self._store.read_stream(f"site-{command.site}")
+        known = await self._pool.fetchrow(
+            "SELECT s.url, s.login, l.account_id FROM people.site s LEFT JOIN people.login l ON l.id = s.login"
+            " WHERE s.id = $1",
+            command.site,
+        )
+        if not rows or known is None:
+            return refused("site_unknown", "There is no such site.", "List them: cloudward site list.", 404)
+        opened = await self._opened(command.login, known["url"])
+        if isinstance(opened, c.Reply):
+            return opened
+        if opened and known["login"] and opened.account_id != known["account_id"] and await self._at_work(command.site):
+            # What the other account made before an answer was lost is recognized by its account.
+            return refused(
+                "other_account",
+                "Plans that run write to this site as another account.",
+                "Log in with the account that was used before, or stop these plans first.",
+            )
+        registered = rows[0].event
+        assert isinstance(registered, SiteRegistered)
+        credential = [e.credential for r in rows if isinstance(e := r.event, SiteRegistered | SiteCredentialReplaced)][
+            -1
+        ]
+        if opened:
+            values = (opened.secret, command.login, opened.cloud_id)
+            await self._pool.execute(
+                "UPDATE people.site SET secret = $2, login = $3, cloud_id = $4 WHERE id = $1", command.site, *values
+            )
+            credential = "oauth"
+        elif command.secret is not None:
+            await self._pool.execute(
+                "UPDATE people.site SET secret = $2, login = NULL, cloud_id = NULL WHERE id = $1",
+                command.site,
+                command.secret,
+            )
+            credential = "sandbox" if registered.credential == "sandbox" else "api_token"
+        if command.organization is not None:
+            await self._pool.execute(
+                "UPDATE people.site SET organization = $2 WHERE id = $1", command.site, command.organization
+            )
+        event = SiteCredentialReplaced(
+            site=command.site,
+            credential=credential,
+            login=command.login,
+            site_admin=opened.site_admin if opened else None,
+        )
+        return await self.decide(command, f"site-{command.site}", rows[-1].version, event)
+
+    async def _opened(self, login: str | None, url: str) -> "_Opened | c.Reply | None":
+        """What a login says of the site at this address; None without a login."""
+        if login is None:
+            return None
+        row = await self._pool.fetchrow(
+            "SELECT state, secret, account_id, sites FROM people.login WHERE id = $1", login
+        )
+        if row is None or row["state"] != "open":
+            return refused("login_unknown", "There is no such login, or it is not done.", "Log in first.", 404)
+        for site in row["sites"]:
+            if site["url"].rstrip("/").lower() == url.rstrip("/").lower():
+                return _Opened(row["secret"], row["account_id"], site["cloud_id"], site["site_admin"])
+        return refused(
+            "site_not_of_login",
+            "The account that logged in has no access to this site.",
+            "Log in with another account, or pick one of the sites that the login lists.",
+            422,
+        )
+
+    async def _at_work(self, site: str) -> bool:
+        return bool(
+            await self._pool.fetchval("SELECT true FROM work.plan WHERE site = $1 AND status = 'RUNNING' LIMIT 1", site)
+        )
 
     async def save_plan(self, command: c.SavePlan) -> c.Reply:
         if (done := await self.recorded(command)) is not None:
@@ -222,6 +322,7 @@ def _retry_stuck(plan: plans.Plan) -> plans.Refusal | None:
 
 COMMANDS: dict[type[c.Command], str] = {
     c.RegisterSite: "register_site",
+    c.ReplaceSiteCredential: "replace_site_credential",
     c.SavePlan: "save_plan",
     c.RunPlan: "run_plan",
     c.SchedulePlan: "schedule_plan",

@@ -108,6 +108,7 @@ class Leader:
                 await manager.look_at_all()
                 await manager.start_due()
                 await manager.forget_dry_runs()
+                await manager.mind_logins()
             if worked or now - swept_at > self._settings.sweep:
                 swept_at = now
                 await dispatch.sweep()

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from services.planner import endings
+from services.planner import endings, logins
 from services.planner.domain import plans, tasks
 from services.planner.slices import cut
 from services.planner.starting import Starting, check_of
@@ -127,6 +127,9 @@ class Manager:
             await self._pool.execute("DELETE FROM people.dry_object WHERE ledger = ANY($1)", ended)
             await self._pool.execute("DELETE FROM people.account WHERE site = ANY($1)", ended)
             await self._pool.execute("DELETE FROM people.site_group WHERE site = ANY($1)", ended)
+
+    async def mind_logins(self) -> None:
+        await logins.mind(self._store, self._pool, self._append)
 
     async def look_at_all(self) -> None:
         self._dirty_plans |= {

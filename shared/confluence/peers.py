@@ -7,7 +7,9 @@ import asyncpg
 
 from shared.confluence.cloud import CloudSite
 from shared.confluence.cloud.gate import Gate
+from shared.confluence.cloud.transport import Gateway
 from shared.confluence.export import open_export
+from shared.confluence.login import Login, authorization
 from shared.confluence.rest import RestSource
 from shared.confluence.source import Source, SourceUnsupported
 from shared.ops import vault
@@ -47,18 +49,37 @@ async def open_source(pool: asyncpg.Pool, settings: Settings, source: str, gate:
 
 async def open_site(pool: asyncpg.Pool, settings: Settings, site: str, gate: Gate) -> CloudSite:
     """The site of this id. Raises VaultError, LookupError."""
-    row = await pool.fetchrow("SELECT url, secret FROM people.site WHERE id = $1", site)
+    row = await pool.fetchrow("SELECT url, secret, organization, cloud_id FROM people.site WHERE id = $1", site)
     if row is None:
         raise LookupError(f"no site {site}")
-    credential = await _credential(pool, settings, row["secret"])
+    gateway = None
+    credential: dict[str, Any] = {}
+    if row["cloud_id"] is not None:
+        gateway = _gateway(pool, settings, row["secret"], row["cloud_id"])
+    else:
+        credential = await _credential(pool, settings, row["secret"])
+    organization = {**credential, **await _credential(pool, settings, row["organization"])}
     return CloudSite(
         row["url"],
         email=credential.get("email"),
         token=credential.get("token"),
         timeout=settings.request_timeout,
         gate=gate,
-        org_id=credential.get("org_id"),
-        org_key=credential.get("org_key"),
-        directory_id=credential.get("directory_id"),
+        org_id=organization.get("org_id"),
+        org_key=organization.get("org_key"),
+        directory_id=organization.get("directory_id"),
+        org_url=organization.get("org_url") or settings.atlassian_api_url,
         id=site,
+        gateway=gateway,
     )
+
+
+def _gateway(pool: asyncpg.Pool, settings: Settings, secret: str | None, cloud_id: str) -> Gateway:
+    server = authorization(settings)
+    if server is None or secret is None:
+        raise vault.VaultError(
+            "This service has no app to log in with: set CLOUDWARD_ATLASSIAN_CLIENT_ID and its secret's file for it too."
+        )
+    key = vault.read_key(settings.secret_key_file)
+    login = Login(pool, key, secret, server, settings.request_timeout)
+    return Gateway(f"{server.api_url}/ex/confluence/{cloud_id}", f"{server.api_url}/ex/jira/{cloud_id}", login)

@@ -80,6 +80,13 @@ class OutcomeUnknown(SiteError):
     """A write was sent and its answer was not received, or was 5xx: it may have happened. Look before repeating."""
 
 
+class LoginExpired(Exception):
+    """The login to the site is over, for every request: nothing was done, and nothing can be until somebody logs in again.
+
+    Not a ``SiteError``: it says nothing about what was asked for.
+    """
+
+
 class WritesForbidden(Exception):
     """The worker lost its lease: it must not send another write. Raised before anything is sent."""
 

@@ -74,13 +74,13 @@ CHECKS: dict[Check, Explained] = {
     ),
     Check.SOURCE_REACHABLE: Explained(
         "The source answers and accepts the credential.",
-        "Check address and network. With another credential, add the source again under another name.",
+        "Check address and network; give another credential: cloudward source credential.",
         blocks=True,
         asks="source",
     ),
     Check.SITE_REACHABLE: Explained(
         "The site answers and accepts the credential.",
-        "Check address and network. With another credential, add the site again under another name.",
+        "Check address and network; give another credential, cloudward site credential, or log in: cloudward site login.",
         blocks=True,
         asks="site",
     ),

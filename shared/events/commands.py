@@ -52,6 +52,12 @@ class RegisterSource(Command):
     secret: Id | None = None
 
 
+class ReplaceSourceCredential(Command):
+    SUBJECT: ClassVar[str] = "cmd.analyzer.replace_source_credential"
+    source: Id
+    secret: Id
+
+
 class Analyze(Command):
     SUBJECT: ClassVar[str] = "cmd.analyzer.analyze"
     source: Id
@@ -95,7 +101,8 @@ class RecordMap(Command):
 
 
 class RegisterSite(Command):
-    """``url``: of the site, without /wiki. ``sandbox``: a stand-in on this machine."""
+    """``url``: of the site, without /wiki. ``sandbox``: a stand-in on this machine. ``login``: the site is reached by it.
+    ``organization``: secret with the organization's key."""
 
     SUBJECT: ClassVar[str] = "cmd.planner.register_site"
     name: str = Field(min_length=1, max_length=200)
@@ -103,6 +110,18 @@ class RegisterSite(Command):
     credential: Literal["api_token", "oauth", "sandbox"]
     sandbox: bool = False
     secret: Id | None = None
+    login: Id | None = None
+    organization: Id | None = None
+
+
+class ReplaceSiteCredential(Command):
+    """One of ``secret`` and ``login``; ``organization``: another key of the organization, besides or alone."""
+
+    SUBJECT: ClassVar[str] = "cmd.planner.replace_site_credential"
+    site: Id
+    secret: Id | None = None
+    login: Id | None = None
+    organization: Id | None = None
 
 
 class SpaceFilter(BaseModel):

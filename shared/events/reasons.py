@@ -133,7 +133,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.CREDENTIAL_REFUSED: Explanation(
         "The source or the site does not accept the credential.",
-        "Add it again under another name with a valid credential, then save and run a new plan.",
+        "Give it a valid credential (cloudward source credential, cloudward site credential), then save and run a new plan.",
     ),
     Reason.ROLES_SITE: Explanation(
         "The site works with space roles, which this release does not assign.", "Assign roles in the space's settings."

@@ -50,6 +50,17 @@ class Settings(BaseSettings):
         default="",
         description="Hosts and networks (CIDR), separated by commas, that webhooks may call besides public https addresses.",
     )
+    atlassian_client_id: str | None = Field(
+        default=None,
+        description="Client id of your OAuth 2.0 (3LO) app, by which people log in to a site; none: tokens only.",
+    )
+    atlassian_client_secret_file: Path | None = Field(default=None, description="File with that app's secret.")
+    atlassian_auth_url: str = Field(
+        default="https://auth.atlassian.com", description="Atlassian's authorization server; a stand-in's, for trials."
+    )
+    atlassian_api_url: str = Field(
+        default="https://api.atlassian.com", description="Atlassian's API for logged-in apps; a stand-in's, for trials."
+    )
     http_host: str = Field(default="127.0.0.1", description="Address the dashboard listens on.")
     http_port: int = Field(default=8080, description="Port the dashboard listens on.")
     ops_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")

@@ -30,7 +30,7 @@ from shared.events.catalog.analysis import (
     PeopleListed,
     SpacesChunk,
 )
-from shared.events.catalog.source import DomainsReviewed, MapRecorded
+from shared.events.catalog.source import DomainsReviewed, MapRecorded, SourceCredentialReplaced
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.checks import Check
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
@@ -76,6 +76,11 @@ def story() -> list[Event]:
         ),
         task.InventoryTaken(chunk=id_of("c0"), epoch=1, counts=counts(space=1, page=2), digest="1" * 64, **chosen),
         plan.PlanPaused(plan=second),
+        plan.PlanResumed(plan=second),
+        target.CredentialExpired(site=SITE),
+        plan.PlanPaused(plan=second, reason="credential_expired"),
+        target.SiteCredentialReplaced(site=SITE, credential="oauth", login=id_of("login"), site_admin=True),
+        SourceCredentialReplaced(source=SOURCE),
         plan.PlanResumed(plan=second),
         plan.PlanStuck(plan=second, position=60, code="undecidable"),
         plan.PlanUnstuck(plan=second),

@@ -54,7 +54,7 @@ FAILURES: dict[str, str] = {
     ),
     AnalysisFailure.SOURCE_UNAUTHORIZED: (
         "The server refuses the credential, or answers as to an anonymous visitor."
-        " Add the source under another name with a valid credential."
+        " Give it another credential: cloudward source credential."
     ),
     AnalysisFailure.SOURCE_UNSUPPORTED: (
         "This is no Confluence, or a version or kind of export that this release cannot read. The guide lists what it can."
@@ -206,7 +206,8 @@ class Reads:
 
     async def sites(self, id: str | None = None) -> list[Site]:
         rows = await self.pool.fetch(
-            "SELECT r.*, p.name, p.url FROM read.site r JOIN people.site p ON p.id = r.site"
+            "SELECT r.*, p.name, p.url, coalesce(l.email, l.name) AS account FROM read.site r"
+            " JOIN people.site p ON p.id = r.site LEFT JOIN people.login l ON l.id = p.login"
             " WHERE $1::text IS NULL OR r.site = $1 ORDER BY p.name",
             id,
         )
@@ -218,6 +219,9 @@ class Reads:
                 kind=row["credential"],
                 sandbox=row["sandbox"],
                 registered_at=row["registered_at"],
+                replaced_at=row["replaced_at"],
+                expired=row["expired"],
+                account=row["account"],
             )
             for row in rows
         ]
@@ -480,6 +484,7 @@ def _source(row: asyncpg.Record, analysis: Analysis | None) -> Source:
         kind=row["kind"],
         location=row["location"],
         registered_at=row["registered_at"],
+        replaced_at=row["replaced_at"],
         info=json.loads(row["info"]) if row["info"] else None,
         repair=repair,
         analysis=analysis,
@@ -527,6 +532,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         status=row["status"],
         stopping=row["stopping"],
         paused=row["paused"],
+        paused_for=row["paused_for"],
         archived=row["archived"],
         follow=row["follow"],
         stuck=row["stuck"],

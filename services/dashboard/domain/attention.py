@@ -31,6 +31,11 @@ def needs(
         if plan.stuck:
             sentence = f"“{plan.name}” stands still: its event {words.number(plan.stuck)} cannot be decided."
             found.append(Need("danger", sentence, f"View “{plan.name}”", f"/plans/{plan.id}"))
+    for site in {plan.site.id: plan.site for plan in plans if plan.paused_for == "credential_expired"}.values():
+        sentence = (
+            f"The login to “{site.name}” is over. Its plans are paused and go on by themselves after the next login."
+        )
+        found.append(Need("danger", sentence, f"Log in to “{site.name}” again", f"/sites/{site.id}/login"))
     by_source = {source.id: source for source in sources}
     found += _failed(plans, failed)
     for plan in plans:

@@ -68,13 +68,61 @@ class SourceIn(Input):
 
 
 class SiteIn(Input):
-    """``url`` of the site, without /wiki. ``kind``: how it is logged in to."""
+    """``url`` of the site, without /wiki. ``kind``: how it is logged in to. ``login``: id of a login that opens the site,
+    instead of a credential. ``organization``: reference to the organization's key, a JSON object with ``org_id``,
+    ``org_key`` and ``directory_id``."""
 
     name: str = Field(min_length=1, max_length=200)
     url: str = Field(min_length=1, max_length=2000, pattern=r"^https?://")
     kind: Literal["api_token", "oauth", "sandbox"] = "api_token"
     sandbox: bool = False
     credential: CredentialIn | None = None
+    login: Id | None = None
+    organization: CredentialIn | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "SiteIn":
+        if self.login is not None and self.credential is not None:
+            raise ValueError("give a credential or a login, not both")
+        if self.kind == "oauth" and self.login is None:
+            raise ValueError("a site of kind oauth needs a login")
+        return self
+
+
+class ReplaceIn(Input):
+    """Another credential of a source or site, in the forms that it was given in; or, of a site, a login."""
+
+    credential: CredentialIn | None = None
+    login: Id | None = None
+    organization: CredentialIn | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "ReplaceIn":
+        if self.credential is not None and self.login is not None:
+            raise ValueError("give a credential or a login, not both")
+        if self.credential is None and self.login is None and self.organization is None:
+            raise ValueError("give a credential, or of a site a login or the organization's key")
+        return self
+
+
+class LoginSite(BaseModel):
+    """``site_admin``: whether the account administers the site, as the site says; None: it does not tell."""
+
+    cloud_id: str
+    url: str
+    name: str
+    site_admin: bool | None
+
+
+class Login(BaseModel):
+    """``state``: asked (waits for the browser), open, denied by the person, failed. ``url``: where the browser is to go."""
+
+    id: str
+    state: Literal["asked", "open", "denied", "failed"]
+    url: str | None = None
+    name: str | None = None
+    email: str | None = None
+    sites: list[LoginSite] = Field(default_factory=list)
 
 
 class RepairIn(Input):
@@ -454,6 +502,7 @@ class Source(BaseModel):
     kind: Literal["rest", "xml", "csv"]
     location: str
     registered_at: datetime
+    replaced_at: datetime | None = Field(default=None, description="When it got another credential last.")
     info: dict[str, Any] | None
     repair: Repair | None
     analysis: Analysis | None
@@ -466,6 +515,9 @@ class Site(BaseModel):
     kind: str
     sandbox: bool
     registered_at: datetime
+    replaced_at: datetime | None = Field(default=None, description="When it got another credential last.")
+    expired: bool = Field(default=False, description="The login is over: somebody has to log in again.")
+    account: str | None = Field(default=None, description="Who logged in.")
 
 
 class Named(BaseModel):
@@ -490,6 +542,9 @@ class PlanSummary(BaseModel):
     status: Literal["READY", "RUNNING", "STOPPED", "FINISHED", "FAILED"]
     stopping: bool
     paused: bool
+    paused_for: Literal["credential_expired"] | None = Field(
+        default=None, description="Why it is paused, where nobody asked for it: it goes on by itself when that is over."
+    )
     archived: bool
     stuck: int | None
     stuck_code: str | None

@@ -218,6 +218,11 @@ def line(plan: PlanSummary) -> str:
             return f"Saved. {counted(spaces.selected, 'space')} selected. Nothing has begun."
         case "RUNNING" if plan.stopping:
             return f"Nothing new starts. {chunks(plan.chunks_claimed)} under way still to finish."
+        case "RUNNING" if plan.paused_for == "credential_expired":
+            return (
+                f"Paused: the login to “{plan.site.name}” is over. Log in again, and it goes on by itself."
+                f" {counted(pages_left(plan), 'page')} to go."
+            )
         case "RUNNING" if plan.paused:
             return f"Paused. {counted(pages_left(plan), 'page')} to go."
         case "RUNNING":

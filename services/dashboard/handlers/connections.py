@@ -5,11 +5,28 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from services.dashboard.domain.access import Permission
-from services.dashboard.domain.problems import not_found
-from services.dashboard.domain.shapes import Analysis, Recorded, RepairIn, Site, SiteIn, Source, SourceIn
+from services.dashboard.domain.problems import ProblemError, not_found
+from services.dashboard.domain.shapes import (
+    Analysis,
+    CredentialIn,
+    Recorded,
+    RepairIn,
+    ReplaceIn,
+    Site,
+    SiteIn,
+    Source,
+    SourceIn,
+)
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
-from shared.events.commands import Analyze, RegisterSite, RegisterSource, RepairAddresses
-from shared.events.types import Id
+from shared.events.commands import (
+    Analyze,
+    RegisterSite,
+    RegisterSource,
+    RepairAddresses,
+    ReplaceSiteCredential,
+    ReplaceSourceCredential,
+)
+from shared.events.types import Id, derived_id
 
 router = APIRouter(dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
@@ -34,6 +51,16 @@ async def show_source(service: PartsOf, source: Id) -> Source:
     for found in await service.reads.sources(source):
         return found
     raise not_found("source", source)
+
+
+@router.post("/sources/{source}/credential", status_code=201, tags=["sources"], summary="Replace a source's credential")
+async def replace_source_credential(service: PartsOf, id: CommandId, source: Id, body: ReplaceIn) -> Recorded:
+    """What has begun with the old one goes on with it where it still can; what begins later takes the new one."""
+    await _exists(service, source)
+    secret = await service.secrets.store(body.credential, id)
+    if secret is None:
+        raise ProblemError("credential_incomplete", 422, "A source has a credential only.", "Give a credential.")
+    return await send(service, ReplaceSourceCredential(**envelope(id), source=source, secret=secret))
 
 
 @router.post("/sources/{source}/analyses", status_code=202, tags=["analyses"], summary="Analyze a source")
@@ -77,9 +104,33 @@ async def repair_addresses(
 async def register_site(service: PartsOf, id: CommandId, body: SiteIn) -> Recorded:
     secret = await service.secrets.store(body.credential, id)
     command = RegisterSite(
-        **envelope(id), name=body.name, url=body.url, credential=body.kind, sandbox=body.sandbox, secret=secret
+        **envelope(id),
+        name=body.name,
+        url=body.url,
+        credential=body.kind,
+        sandbox=body.sandbox,
+        secret=secret,
+        login=body.login,
+        organization=await _organization(service, id, body.organization),
     )
     return await send(service, command)
+
+
+@router.post("/sites/{site}/credential", status_code=201, tags=["sites"], summary="Replace a site's credential")
+async def replace_site_credential(service: PartsOf, id: CommandId, site: Id, body: ReplaceIn) -> Recorded:
+    """Plans that were paused because the login was over go on by themselves."""
+    command = ReplaceSiteCredential(
+        **envelope(id),
+        site=(await show_site(service, site)).id,
+        secret=await service.secrets.store(body.credential, id),
+        login=body.login,
+        organization=await _organization(service, id, body.organization),
+    )
+    return await send(service, command)
+
+
+async def _organization(service: Parts, id: str, given: CredentialIn | None) -> str | None:
+    return await service.secrets.store(given, derived_id(id, "organization"))
 
 
 @router.get("/sites", tags=["sites"], summary="List sites", dependencies=[Depends(shown)])

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Query, Request
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.analyses import AnalysisReads
 from services.dashboard.adapters.commands import Commands
+from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.oidc import Provider
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
@@ -65,6 +66,7 @@ class Parts:
     runners: tuple[Runner, ...]
     access: Access
     ending: asyncio.Event
+    logins: Logins
     provider: Provider | None = None
     roles: Mapping[str, Role] = field(default_factory=dict)  # group at the identity provider → role
     public_url: str | None = None

@@ -93,7 +93,7 @@ async def repair(
 
 @router.get("/sites")
 async def sites_page(service: PartsOf) -> Response:
-    return page(service, "sites.html", sites=await service.reads.sites())
+    return page(service, "sites.html", sites=await service.reads.sites(), logins=service.logins.able)
 
 
 @router.get("/sites/new")

@@ -9,7 +9,7 @@ from shared.confluence.cloud.gate import Gate
 from shared.confluence.cloud.people import People
 from shared.confluence.cloud.rights import Rights
 from shared.confluence.cloud.spaces import Spaces
-from shared.confluence.cloud.transport import Credential, Transport
+from shared.confluence.cloud.transport import Credential, Gateway, Transport
 
 ORGANIZATION_URL = "https://api.atlassian.com"
 
@@ -19,7 +19,7 @@ class CloudSite(Spaces, Contents, Attachments, Rights, People):
 
     ``url``: the root without ``/wiki``, e.g. https://example.atlassian.net. ``timeout``: seconds one request may take
     in all (uploads: plus time for their bytes). Errors: ``shared.confluence.site``. A write is sent once, and only if
-    the gate allows it at that moment; ``id``: ours, for metrics; after ``OutcomeUnknown`` (or a cancellation) look before repeating. Reads are
+    the gate allows it at that moment; ``id``: ours, for metrics; ``gateway``: the way of a login; after ``OutcomeUnknown`` (or a cancellation) look before repeating. Reads are
     repeated a few times. Lists are async iterators that hold one page of results.
     """
 
@@ -36,9 +36,10 @@ class CloudSite(Spaces, Contents, Attachments, Rights, People):
         directory_id: str | None = None,
         org_url: str = ORGANIZATION_URL,
         id: str = "",
+        gateway: Gateway | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._site = Transport(self.url, Credential(email, token), timeout=timeout, gate=gate, id=id)
+        self._site = Transport(self.url, Credential(email, token), timeout=timeout, gate=gate, id=id, gateway=gateway)
         self._org_id = org_id
         self._directory_id = directory_id
         self._organization = (

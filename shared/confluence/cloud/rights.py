@@ -31,7 +31,7 @@ class Rights:
         jira = await self.jira_permissions()
         if jira.get("USER_PICKER"):
             found.add("user_search")
-        if jira.get("ADMINISTER"):
+        if jira.get("ADMINISTER") and self._site.is_token:  # no app may create accounts there
             found.add("jira_admin")
         if self._organization is not None and self._directory_id is not None:
             found.add("organization")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -87,17 +87,53 @@ class Credential:
         return "Credential(***)"
 
 
+class Login(Protocol):
+    """Where access tokens come from. Both raise LoginExpired when there are no more."""
+
+    async def token(self) -> str:
+        """One that is good now."""
+
+    async def refused(self, token: str) -> None:
+        """The site did not take this one: the next is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The way of an app that somebody logged in with: each product of the site at an address of Atlassian's API."""
+
+    confluence: str
+    jira: str
+    login: Login
+
+    def url(self, path: str) -> str:
+        """The address of a path of the site.
+
+        >>> gateway = Gateway("https://api/ex/confluence/1", "https://api/ex/jira/1", login=None)
+        >>> gateway.url("/wiki/api/v2/pages"), gateway.url("/rest/api/3/user")
+        ('https://api/ex/confluence/1/wiki/api/v2/pages', 'https://api/ex/jira/1/rest/api/3/user')
+        """
+        return (self.confluence if path.startswith("/wiki") else self.jira) + path
+
+
 class Transport:
     """One site (or the organization's API) at one base URL. Safe for concurrent use within one event loop."""
 
     def __init__(
-        self, url: str, credential: Credential, *, timeout: float, gate: Gate | None = None, id: str = ""
+        self,
+        url: str,
+        credential: Credential,
+        *,
+        timeout: float,
+        gate: Gate | None = None,
+        id: str = "",
+        gateway: Gateway | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._host = urlsplit(self.url).hostname or ""
+        self._gateway = gateway
+        self._host = urlsplit(gateway.confluence if gateway else self.url).hostname or ""
         self._path = urlsplit(self.url).path
         self._authorization = credential.headers()
-        self.is_token = bool(credential.token)  # no app: an API token of an account
+        self.is_token = gateway is None and bool(credential.token)  # no app: an API token of an account
         self._timeout = timeout
         self._gate: Gate = gate or OpenGate()
         # Connecting must fail before the whole request times out: only then is it known that nothing was sent.
@@ -179,6 +215,8 @@ class Transport:
         # Only path and query are taken: the credential must not follow a link to another host.
         if parts.netloc and self._path and path.startswith(self._path + "/"):
             path = path[len(self._path) :]
+        if self._gateway is not None and path.startswith(inside := urlsplit(self._gateway.confluence).path + "/"):
+            path = path[len(inside) - 1 :]
         if path.startswith("/rest/api/"):
             path = "/wiki" + path  # v1: relative to the base, which ends in /wiki
         return f"{path}?{parts.query}" if parts.query else path
@@ -251,10 +289,11 @@ class Transport:
         """Follow the redirect to the file's own address, without the credential, and stream it."""
         answer = await self._send(operation, "GET", path, params=params, writing=False, redirects=True)
         if answer.is_redirect:
-            address = urljoin(self.url + path, answer.headers["location"])
+            address = urljoin(self._address(path), answer.headers["location"])
             headers = {"Accept-Encoding": "identity"}
         else:
-            address, headers = self.url + path, {"Accept-Encoding": "identity", **self._authorization}
+            address = self._address(path)
+            headers = {"Accept-Encoding": "identity", **(await self._authorized())[0]}
         try:
             async with self._http.stream(
                 "GET", address, params=None if answer.is_redirect else _params(params), headers=headers
@@ -281,22 +320,52 @@ class Transport:
         time_limit: float | None = None,
         redirects: bool = False,
     ) -> httpx.Response:
-        sent = {"Accept": "application/json", **self._authorization, **(headers or {})}
+        sent = {"Accept": "application/json", **(headers or {})}
         if claim := self._gate.claim():
             sent[CLAIM] = claim
+        encoded = b""
         if json_body is not None:
             # Half a surrogate pair, which JSON of old sources can hold, cannot be sent in UTF-8.
             encoded = json.dumps(json_body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
             sent |= {"Content-Type": "application/json", "Content-Length": str(len(encoded))}
-            content = encoded if len(encoded) <= CHUNK else _in_chunks(encoded)
-        request = self._http.build_request(
-            method,
-            self.url + path,
-            params=_params(params),
-            content=content,
-            headers=sent,
-            extensions={OPERATION: operation},
-        )
+        for last in (False, True):
+            authorization, token = await self._authorized()
+            body = content
+            if json_body is not None:
+                body = encoded if len(encoded) <= CHUNK else _in_chunks(encoded)
+            request = self._http.build_request(
+                method,
+                self._address(path),
+                params=_params(params),
+                content=body,
+                headers={**authorization, **sent},
+                extensions={OPERATION: operation},
+            )
+            answer = await self._one_request(operation, request, writing, time_limit)
+            if answer.status_code != 401 or token is None or self._gateway is None or last:
+                break
+            # Refused before anything was done: the token's life was shorter than it said, or its clock is another.
+            await self._gateway.login.refused(token)
+            if content is not None and not isinstance(content, bytes):
+                raise SiteUnavailable(f"{operation}: the login was renewed while a file was on its way", 401)
+        if redirects and answer.is_redirect:
+            return answer
+        self._judge(operation, answer, writing=writing, taken=taken)
+        return answer
+
+    def _address(self, path: str) -> str:
+        return self._gateway.url(path) if self._gateway is not None else self.url + path
+
+    async def _authorized(self) -> tuple[dict[str, str], str | None]:
+        """The header that says who asks, and the access token in it where that is one that expires."""
+        if self._gateway is None:
+            return self._authorization, None
+        token = await self._gateway.login.token()
+        return {"Authorization": f"Bearer {token}"}, token
+
+    async def _one_request(
+        self, operation: str, request: httpx.Request, writing: bool, time_limit: float | None
+    ) -> httpx.Response:
         async with self._gate.slot():
             if writing:
                 self._gate.check_write()
@@ -312,9 +381,6 @@ class Transport:
                 raise self._unanswered(operation, error, writing) from None
             finally:
                 self._gate.observe(operation, time.monotonic() - began, status)
-        if redirects and answer.is_redirect:
-            return answer
-        self._judge(operation, answer, writing=writing, taken=taken)
         return answer
 
     def _unanswered(self, operation: str, error: Exception, writing: bool) -> SiteError:

@@ -117,7 +117,12 @@ class PlanCheckDecided(PlanEvent):
 
 
 class PlanPaused(PlanEvent):
-    """No step begins any more until the plan is resumed; those in progress finish and are recorded."""
+    """No step begins any more until the plan is resumed; those in progress finish and are recorded.
+
+    ``reason``: nobody's wish. A plan whose site's login is over goes on by itself when somebody has logged in again.
+    """
+
+    reason: Literal["credential_expired"] | None = None
 
 
 class PlanResumed(PlanEvent):

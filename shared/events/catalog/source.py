@@ -14,6 +14,13 @@ class SourceRegistered(Event):
     kind: Literal["rest", "xml", "csv"]
 
 
+class SourceCredentialReplaced(Event):
+    """From here on the source is read with another credential, which stands outside the log."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+
+
 class AddressesRepaired(Event):
     """Someone decided what becomes of unusable e-mail addresses; counts of the people concerned."""
 

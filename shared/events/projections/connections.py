@@ -47,6 +47,17 @@ async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
             await connection.execute(
                 f"INSERT INTO {schema}.site VALUES ($1, $2, $3, $4)", event.site, event.credential, event.sandbox, at
             )
+        case target.SiteCredentialReplaced():
+            await connection.execute(
+                f"UPDATE {schema}.site SET credential = $2, expired = false, replaced_at = $3 WHERE site = $1",
+                event.site,
+                event.credential,
+                at,
+            )
+        case target.CredentialExpired():
+            await connection.execute(f"UPDATE {schema}.site SET expired = true WHERE site = $1", event.site)
+        case source.SourceCredentialReplaced():
+            await connection.execute(f"UPDATE {schema}.source SET replaced_at = $2 WHERE source = $1", event.source, at)
         case analysis.AnalysisStarted():
             await connection.execute(
                 f"INSERT INTO {schema}.analysis (analysis, source, chunk, position, state, started_at)"

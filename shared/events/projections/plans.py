@@ -50,8 +50,7 @@ _CHANGES: dict[type[plan.PlanEvent], str] = {
     plan.PlanStarted: "status = 'RUNNING', started_at = $2, start_at = NULL, start_refused = NULL",
     plan.PlanUnscheduled: "start_at = NULL",
     plan.PlanCheckDecided: "status = status",
-    plan.PlanPaused: "paused = true",
-    plan.PlanResumed: "paused = false",
+    plan.PlanResumed: "paused = false, paused_for = NULL",
     plan.PlanStopRequested: "stopping = true, stop_requested_at = $2",
     plan.PlanFinished: "status = 'FINISHED', ended_at = $2, stopping = false, paused = false",
     plan.PlanFailed: "status = 'FAILED', ended_at = $2, stopping = false, paused = false",
@@ -101,6 +100,8 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
         more: tuple[object, ...] = (event.position, event.code)
     elif isinstance(event, plan.PlanScheduled):
         change, more = "start_at = to_timestamp($5::bigint / 1000000.0), start_refused = NULL", (event.start_at,)
+    elif isinstance(event, plan.PlanPaused):
+        change, more = "paused = true, paused_for = $5", (event.reason,)
     elif isinstance(event, plan.PlanStartRefused):
         change, more = "start_at = NULL, start_refused = $5", (event.check.value,)
     else:

@@ -32,7 +32,7 @@ from shared.events.catalog.plan import (
     PlanUnscheduled,
     PlanUnstuck,
 )
-from shared.events.catalog.target import SiteRegistered
+from shared.events.catalog.target import CredentialExpired, SiteCredentialReplaced, SiteRegistered
 from shared.events.catalog.task import InventoryTaken, PhasePlanned, SpaceFailing, TaskEnding, TaskStarted
 from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.contract import BadEvent, Event, Recorded, UnknownEvent
@@ -222,6 +222,9 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
             )
         case SiteRegistered():
             await c.execute(f"INSERT INTO {s}.site VALUES ($1, $2)", event.site, event.sandbox)
+        case CredentialExpired() | SiteCredentialReplaced():
+            over = isinstance(event, CredentialExpired)
+            await c.execute(f"UPDATE {s}.site SET expired = $2 WHERE site = $1", event.site, over)
         case TaskStarted():
             await c.execute(
                 f"INSERT INTO {s}.task (task, plan, kind, space, target, marker, version, state, started_at, what)"
@@ -327,9 +330,9 @@ async def _apply(c: Connection, row: Recorded, event: Event, s: str) -> None:
                     f"DELETE FROM {s}.plan_check WHERE plan = $1 AND name = $2", event.plan, event.check.value
                 )
         case PlanPaused():
-            await _plan(c, s, row, "paused = true")
+            await _plan(c, s, row, "paused = true, paused_for = $3", event.reason)
         case PlanResumed():
-            await _plan(c, s, row, "paused = false")
+            await _plan(c, s, row, "paused = false, paused_for = NULL")
         case PlanStopRequested():
             await _plan(c, s, row, "stop_requested = true")
         case PlanFinished():

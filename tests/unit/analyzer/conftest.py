@@ -16,6 +16,7 @@ from services.analyzer.analysis import Analysis, Sources
 from services.analyzer.handlers import COMMANDS, Handlers
 from services.analyzer.tables import TABLE_COMMANDS, Tables
 from services.dashboard.adapters.access import Access
+from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.domain.problems import ProblemError
@@ -176,7 +177,9 @@ async def api(bureau: Bureau) -> AsyncIterator[httpx.AsyncClient]:
     access = Access(pool, bureau.stores["dashboard"], "t" * 32)
     await access.introduce()
     store = bureau.stores["dashboard"]
-    parts = Parts(Reads(pool), Secrets(pool, KEY), owners, store, runners, access, asyncio.Event())
+    parts = Parts(
+        Reads(pool), Secrets(pool, KEY), owners, store, runners, access, asyncio.Event(), Logins(pool, KEY, None, 5.0)
+    )
     transport = httpx.ASGITransport(application(parts))
     headers = {"Authorization": f"Bearer {'t' * 32}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/api/v1", headers=headers) as client:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from services.dashboard.adapters.access import Access
+from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.handlers.context import Parts
@@ -34,7 +35,16 @@ async def opened(database: Database) -> AsyncIterator[House]:
     runners = tuple(Runner(pool, stores["dashboard"], projection) for projection in READ_PROJECTIONS)
     access = Access(pool, stores["dashboard"], TOKEN)
     await access.introduce()
-    parts = Parts(Reads(pool), Secrets(pool, KEY), owners, stores["dashboard"], runners, access, asyncio.Event())
+    parts = Parts(
+        Reads(pool),
+        Secrets(pool, KEY),
+        owners,
+        stores["dashboard"],
+        runners,
+        access,
+        asyncio.Event(),
+        Logins(pool, KEY, None, 5.0),
+    )
     transport = httpx.ASGITransport(application(parts))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", headers={"Authorization": f"Bearer {TOKEN}"}

@@ -14,7 +14,7 @@ from services.dashboard.handlers.context import API
 from tests.store.test_projections import PLAN
 from tests.unit.dashboard.house import House
 
-OPEN = {("GET", "/sign-in"), ("GET", "/sign-in/oidc"), ("GET", "/sign-in/answer")}
+OPEN = {("GET", "/sign-in"), ("GET", "/sign-in/oidc"), ("GET", "/sign-in/answer"), ("GET", "/oauth/callback")}
 # What each role may, written down once more: a route that needs more or less than this is a finding.
 MAY = {
     None: set(),
@@ -29,7 +29,7 @@ def expected_need(method: str, path: str) -> str:
     """By the issue: looking is everybody's, acting the operator's, keys the administrator's."""
     if path.startswith((f"{API}/tokens", f"{API}/sign-in-links", f"{API}/webhooks", "/settings")):
         return "administer"
-    if path.startswith("/drafts") or path == "/plans/new":
+    if path.startswith(("/drafts", "/sites/login", "/sites/{site}/login")) or path == "/plans/new":
         return "operate"
     if path == "/sign-out":
         return "read"
