@@ -25,6 +25,7 @@ _ELSEWHERE = (
     "DELETE FROM people.membership WHERE person = ANY($1)",
     "DELETE FROM people.restriction_holder h USING people.person p WHERE p.key = ANY($1) AND h.person = p.id",
     "DELETE FROM people.upload WHERE $1::text[] IS NOT NULL",
+    "DELETE FROM people.letter WHERE $1::text[] IS NOT NULL",
 )
 
 

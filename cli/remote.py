@@ -356,16 +356,16 @@ def _save_file(
             f"{file} cannot be read ({type(error).__name__}).", "Check path and encoding (UTF-8).", "file_unreadable"
         ) from error
     with Client.discover(url, token_file, data) as client:
+        found = client.post_text("/plan-file/check", text)
+        if found["mistakes"]:
+            count = len(found["mistakes"])
+            raise ClientError(
+                f"The plan file has {count} mistake{'' if count == 1 else 's'}.",
+                "Mend each line as told.",
+                "plan_file_wrong",
+                found["mistakes"],
+            )
         if check:
-            found = client.post_text("/plan-file/check", text)
-            if found["mistakes"]:
-                count = len(found["mistakes"])
-                raise ClientError(
-                    f"The plan file has {count} mistake{'' if count == 1 else 's'}.",
-                    "Mend each line as told.",
-                    "plan_file_wrong",
-                    found["mistakes"],
-                )
             recorded(found, json, f"{file} is right: it would be saved as “{found['plan']['name']}”.")
             return
         answer = client.post_text("/plan-file", text)

@@ -7,6 +7,7 @@ from shared.events import schema, topology
 from shared.events.answering import answer, service_key
 from shared.events.claims import Claims
 from shared.events.database import close_pool, open_pool
+from shared.events.letters import Letters
 from shared.events.serving import serve
 from shared.events.store import EventStore
 from shared.ops import bus, health
@@ -22,12 +23,12 @@ async def main(settings: Settings, stop: Stop) -> None:
     await schema.check(pool)
     async with EventStore(pool) as store:
         broker = bus.broker(settings, "analyzer")
-        handlers = Handlers(store, pool, settings)
+        handlers, letters = Handlers(store, pool, settings), Letters(pool)
         for command, method in COMMANDS.items():
-            answer(broker, "analyzer", command, getattr(handlers, method))
+            answer(broker, "analyzer", command, getattr(handlers, method), letters)
         tables = Tables(store, pool)
         for command, method in TABLE_COMMANDS.items():
-            answer(broker, "analyzer", command, getattr(tables, method))
+            answer(broker, "analyzer", command, getattr(tables, method), letters)
         client = await bus.connect(settings, "analyzer")
         claims = Claims(store, pool, settings, service_key("analyzer"))
         analyzer = Analyzer(store, pool, claims, settings)

@@ -29,7 +29,7 @@ class Handlers(Decider):
         source = derived_id(command.command_id, "source")
         taken = await self._pool.fetchval("SELECT id FROM people.source WHERE name = $1", command.name)
         if taken is not None and taken != source:
-            return refused("name_taken", f"A source is called “{command.name}” already.", "Choose another name.")
+            return refused("name_taken", "A source of this name is there already.", "Choose another name.")
         if command.kind != "rest" and (no := self._outside(Path(command.location))) is not None:
             return no
         await self._pool.execute(
@@ -56,7 +56,7 @@ class Handlers(Decider):
                 422,
             )
         if not resolved.exists():
-            return refused("export_missing", f"There is nothing at {location}.", "Check the path.", 422)
+            return refused("export_missing", "There is nothing at this path.", "Check the path.", 422)
         return None
 
     async def replace_source_credential(self, command: c.ReplaceSourceCredential) -> c.Reply:

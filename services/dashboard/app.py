@@ -59,6 +59,7 @@ from shared.confluence.cloud.oauth import Authorization
 from shared.confluence.login import authorization
 from shared.events import schema
 from shared.events.database import close_pool, open_pool
+from shared.events.letters import Letters
 from shared.events.projections.base import Pool
 from shared.events.projections.registry import READ_PROJECTIONS
 from shared.events.projections.runner import Runner
@@ -160,6 +161,8 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # Its own spans and logs hold paths, queries and messages of errors: names, and the codes of links that log in.
+        telemetry={"tracing": False, "operation_spans": False, "logs": False, "metrics": False},
     )
     app.state.parts = parts
     api = APIRouter(prefix=API, responses=_PROBLEMS)
@@ -258,6 +261,20 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
+def _names(node: object) -> Iterator[str]:
+    """Of every parameter and field that the API describes."""
+    if isinstance(node, dict):
+        if isinstance(properties := node.get("properties"), dict):
+            yield from properties
+        if isinstance(name := node.get("name"), str) and "in" in node:
+            yield name
+        for each in node.values():
+            yield from _names(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _names(each)
+
+
 def _answer(request: Request, error: ProblemError) -> Response:
     if not request.url.path.startswith(API):
         return pages.problem_page(request, error)
@@ -275,11 +292,15 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # The values stay out of the answer: one of them may be a password.
     if error.errors() and all(e["loc"][0] == "path" for e in error.errors()):
-        detail = f"There is nothing at {request.url.path}: an id has 32 hexadecimal digits."
+        detail = "There is nothing at this address: an id has 32 hexadecimal digits."
         return _answer(request, ProblemError("not_found", 404, detail, f"{API}/openapi.json lists what there is."))
-    findings = [{"place": ".".join(str(p) for p in e["loc"]), "message": e["msg"]} for e in error.errors()]
+    # The values stay out of the answer, since one of them may be a password, and so does what was sent as a name.
+    known = {"body", "query", "path", "header", *_names(request.app.openapi())}
+    findings = [
+        {"place": ".".join(str(p) if isinstance(p, int) or p in known else "?" for p in e["loc"]), "message": e["msg"]}
+        for e in error.errors()
+    ]
     first = findings[0] if findings else {"place": "body", "message": "not valid"}
     detail = f"The request is not as the API takes it: {first['place']}: {first['message']}."
     way_on = f"Mend it and send it again; {API}/openapi.json describes every field."
@@ -289,7 +310,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    detail = f"{request.method} {request.url.path}: {error.detail}."
+    detail = f"{request.method} at this address: {error.detail}."
     return _answer(request, ProblemError(code, error.status_code, detail, f"{API}/openapi.json lists what there is."))
 
 
@@ -344,7 +365,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         parts = Parts(
             Reads(pool),
             Secrets(pool, key),
-            NatsCommands(client),
+            NatsCommands(client, Letters(pool)),
             store,
             runners,
             access,

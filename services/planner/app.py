@@ -11,6 +11,7 @@ from services.planner.leadership import Connect
 from shared.events import schema
 from shared.events.answering import answer, service_key
 from shared.events.database import close_pool, open_pool, read_password
+from shared.events.letters import Letters
 from shared.events.projections.watch import Watch
 from shared.events.store import EventStore
 from shared.ops import bus, health, metrics
@@ -28,9 +29,9 @@ async def main(settings: Settings, stop: Stop) -> None:
     store = EventStore(pool)
     async with store:
         broker = bus.broker(settings, "planner")
-        handlers = Handlers(store, pool)
+        handlers, letters = Handlers(store, pool), Letters(pool)
         for command, method in COMMANDS.items():
-            answer(broker, "planner", command, getattr(handlers, method))
+            answer(broker, "planner", command, getattr(handlers, method), letters)
         connection = Connect(settings.database_url, read_password(settings.database_password_file))
         leader: Leader | None = None
 

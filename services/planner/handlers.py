@@ -59,7 +59,7 @@ class Handlers(Decider):
             return done
         taken = await self._pool.fetchval("SELECT id FROM people.site WHERE name = $1", command.name)
         if taken is not None and taken != site:
-            return refused("name_taken", f"A site is called “{command.name}” already.", "Choose another name.")
+            return refused("name_taken", "A site of this name is there already.", "Choose another name.")
         if command.sandbox and not _on_this_machine(command.url):
             return refused(
                 "not_a_sandbox",

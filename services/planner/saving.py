@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from services.planner.domain.selection import Candidate, key_mistakes, passes, scope_mistakes
+from services.planner.domain.selection import Candidate, key_mistakes, passes, scope_mistakes, shown_id
 from shared.events import commands as c
 from shared.events.catalog.analysis import SpacesAnalyzed
 from shared.events.catalog.plan import Follow, PlanSaved, SpaceScope
@@ -39,7 +39,7 @@ class Saving:
         """The event, with its texts already beside the log; or why there is none."""
         taken = await self._pool.fetchval("SELECT id FROM people.plan WHERE name = $1", command.name)
         if taken is not None and taken != plan:
-            return refused("name_taken", f"A plan is called “{command.name}” already.", "Choose another name.")
+            return refused("name_taken", "A plan of this name is there already.", "Choose another name.")
         if not await self._pool.fetchval("SELECT true FROM work.site WHERE site = $1", command.site):
             return refused("site_unknown", "There is no such site.", "Add the site first: cloudward site add.", 404)
         analysis = await self._pool.fetchval(
@@ -60,7 +60,10 @@ class Saving:
                 " ".join(m.detail for m in mistakes[:3]),
                 " ".join(dict.fromkeys(m.way_on for m in mistakes[:3])),
                 422,
-                findings=[{"code": m.code, "detail": m.detail, "way_on": m.way_on, "space": m.space} for m in mistakes],
+                findings=[
+                    {"code": m.code, "detail": m.detail, "way_on": m.way_on, "space": shown_id(m.space)}
+                    for m in mistakes
+                ],
             )
         if not chosen and command.users != "all" and not command.groups:
             return refused(
@@ -201,7 +204,7 @@ class Saving:
                 f"{len(unknown)} of the chosen spaces are not in the source's last analysis.",
                 "Analyze the source again, or leave them out.",
                 422,
-                findings=[{"space": s} for s in unknown[:100]],
+                findings=[{"space": shown_id(s)} for s in unknown[:100]],
             )
         return [known[s] for s in dict.fromkeys(command.spaces)]
 

@@ -92,7 +92,9 @@ def refusal(judged: Judged) -> c.Reply:
             " repair SOURCE --duplicates merge --others generate.",
             findings=judged.findings,
         )
-    detail = "; ".join(", ".join(f"{k}: {v}" for k, v in f.items()) for f in judged.findings[:3])
+    # What it found may name people, domains and addresses: the checks of the plan show it, a problem document does not.
     return refused(
-        code, f"The check {judged.check} forbids the run: {detail}.", explained.way_on, findings=judged.findings
+        code,
+        f"The check {judged.check} forbids the run, by {judged.count} finding{'' if judged.count == 1 else 's'}.",
+        f"{explained.way_on} What it found: cloudward plan check PLAN {judged.check}.",
     )

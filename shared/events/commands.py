@@ -1,7 +1,8 @@
 """Commands: what one service asks another to do, by NATS request/reply on ``cmd.<owner>.<verb>``.
 
 A command carries its id: sent twice it has one effect, and the second answer is the first one's. A reply says only that
-the work is recorded, and under which id. Texts (names, addresses, paths) may stand in a command; they never enter an event.
+the work is recorded, and under which id. Texts (names, addresses, paths) may stand in a command and in its reply, so both
+travel beside NATS (``letters``); they never enter an event.
 """
 
 from typing import Any, ClassVar, Literal

@@ -10,7 +10,7 @@ _MOST = 64 * 1024 * 1024  # characters of a file that is taken
 
 
 class BadTable(Exception):
-    """The file is refused as a whole. ``line`` counts from 1, the header included."""
+    """The file is refused as a whole. ``line`` counts from 1, the header included; ``reason`` quotes nothing of the file."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")

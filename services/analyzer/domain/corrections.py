@@ -45,7 +45,7 @@ def corrections(lines: Sequence[Line], people: Mapping[str, Known]) -> list[Corr
         cells = line.cells
         person = people.get(cells["UserKey"])
         if person is None:
-            raise BadTable(line.number, f"the source has no user with the key {cells['UserKey']!r}")
+            raise BadTable(line.number, "the source has no user with this UserKey")
         if person.key in lines_of:
             raise BadTable(line.number, f"this user stands in line {lines_of[person.key]} already")
         lines_of[person.key] = line.number
@@ -101,9 +101,9 @@ def domains(lines: Sequence[Line], known: frozenset[str]) -> dict[str, bool]:
     for line in lines:
         domain = line.cells["domain"].casefold()
         if domain not in known:
-            raise BadTable(line.number, f"nobody of the source has an address of {domain!r}")
+            raise BadTable(line.number, "nobody of the source has an address of this domain")
         if domain in found:
-            raise BadTable(line.number, f"{domain} stands there twice")
+            raise BadTable(line.number, "this domain stands there twice")
         found[domain] = _flag(line, "trusted")
     return found
 
@@ -116,12 +116,12 @@ def group_map(lines: Sequence[Line], groups: Mapping[str, str]) -> dict[str, str
         name, target = line.cells["Group"], line.cells["Target"]
         for generic in (name, target):
             if generic.lower() in GENERIC_GROUPS:
-                raise BadTable(line.number, f"{generic} is a generic group, which never moves and never merges")
+                raise BadTable(line.number, "this is a generic group, which never moves and never merges")
         key = groups.get(name) or by_name.get(name.casefold())
         if key is None:
-            raise BadTable(line.number, f"the source has no group {name!r}")
+            raise BadTable(line.number, "the source has no group of this name")
         if key in found:
-            raise BadTable(line.number, f"{name} stands there twice")
+            raise BadTable(line.number, "this group stands there twice")
         if len(target) > 255:
             raise BadTable(line.number, "a group's name has at most 255 characters")
         found[key] = target or None
@@ -135,9 +135,9 @@ def user_map(lines: Sequence[Line], people: Mapping[str, str]) -> dict[str, str]
         user, account = line.cells["User"], line.cells["AccountId"]
         key = people.get(user) or people.get(user.lower())
         if key is None:
-            raise BadTable(line.number, f"the source has no user {user!r}")
+            raise BadTable(line.number, "the source has no such user")
         if key in found:
-            raise BadTable(line.number, f"{user} stands there twice")
+            raise BadTable(line.number, "this user stands there twice")
         if not account or len(account) > 128 or any(c.isspace() or c in "/?#" for c in account):
             raise BadTable(line.number, "AccountId is no account id")
         found[key] = account

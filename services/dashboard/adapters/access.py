@@ -205,7 +205,7 @@ class Access:
         taken = await self._pool.fetchval("SELECT id FROM vault.token WHERE name = $1 AND revoked_at IS NULL", name)
         if taken is not None and taken != id:
             raise ProblemError(
-                "name_taken", 409, f"A token is called “{name}” already.", "Choose another name, or revoke that one."
+                "name_taken", 409, "A token of this name is there already.", "Choose another name, or revoke that one."
             )
         made = await self._pool.fetchval(
             "INSERT INTO vault.token (id, name, digest, role, created_by, expires_at)"

@@ -1,4 +1,4 @@
-"""Commands to the services that own the decision: NATS request/reply."""
+"""Commands to the services that own the decision: NATS request/reply about a letter in the database."""
 
 import asyncio
 from typing import Protocol
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from services.dashboard.domain.problems import ProblemError
 from shared.events.commands import Command, Reply
+from shared.events.letters import Answered, Letter, Letters
 from shared.ops import tracing
 
 
@@ -22,8 +23,8 @@ class Commands(Protocol):
 class NatsCommands:
     """``patience``: seconds within which a service that is just starting may appear; ``timeout``: for one answer."""
 
-    def __init__(self, client: Client, *, patience: float = 10.0, timeout: float = 15.0) -> None:
-        self._client, self._patience, self._timeout = client, patience, timeout
+    def __init__(self, client: Client, letters: Letters, *, patience: float = 10.0, timeout: float = 15.0) -> None:
+        self._client, self._letters, self._patience, self._timeout = client, letters, patience, timeout
 
     async def send(self, command: Command) -> Reply:
         attributes = {
@@ -38,12 +39,14 @@ class NatsCommands:
 
     async def _send(self, command: Command) -> Reply:
         owner = command.SUBJECT.split(".")[1]
+        letter = await self._letters.post(command)
+        message = Letter(letter=letter).model_dump_json().encode()
         deadline = asyncio.get_running_loop().time() + self._patience
         while True:
             try:
                 answer = await self._client.request(
                     command.SUBJECT,
-                    command.model_dump_json().encode(),
+                    message,
                     timeout=self._timeout,
                     headers=tracing.headers() or None,
                 )
@@ -51,6 +54,7 @@ class NatsCommands:
             except nats.errors.NoRespondersError:
                 # Nobody has seen the command: it may be sent again without further thought.
                 if asyncio.get_running_loop().time() > deadline:
+                    await self._letters.take(letter)
                     raise ProblemError(
                         "service_unavailable",
                         503,
@@ -65,8 +69,11 @@ class NatsCommands:
                     f"The {owner} did not answer in time; the command may have been recorded.",
                     "Repeat the request with the same Idempotency-Key: it cannot take effect twice.",
                 ) from error
+        text = await self._letters.take(letter)
         try:
-            reply = Reply.model_validate_json(answer.data)
+            if text is None and (problem := Answered.model_validate_json(answer.data).problem) is not None:
+                raise ProblemError.of(problem)
+            reply = Reply.model_validate_json(text or "")
         except ValidationError as error:
             raise ProblemError(
                 "bad_reply",

@@ -1,5 +1,6 @@
 """Problems as the API tells them: RFC 9457, with what to do next."""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -8,7 +9,10 @@ from shared.events.commands import Problem as CommandProblem
 
 
 class ProblemDocument(BaseModel):
-    """``application/problem+json``. ``code`` is stable; ``detail`` says what and why, ``way_on`` what to do next."""
+    """``application/problem+json``. ``code`` is stable; ``detail`` says what and why, ``way_on`` what to do next.
+
+    Clients write it into their logs, so it holds ids, codes, counts and the place in a file: never a name, a title, an
+    address, a path, or anything else that was sent."""
 
     type: str
     title: str
@@ -46,8 +50,13 @@ class ProblemError(Exception):
         )
 
 
+_ID = re.compile(r"[0-9a-f]{32}|[0-9]{1,19}")
+
+
 def not_found(what: str, id: str) -> ProblemError:
-    return ProblemError("not_found", 404, f"There is no {what} {id}.", f"List the {what}s and take an id from there.")
+    """``id``: as it was asked for. What does not look like one of ours is not repeated."""
+    which = f" {id}" if _ID.fullmatch(id) else " of this id"
+    return ProblemError("not_found", 404, f"There is no {what}{which}.", f"List the {what}s and take an id from there.")
 
 
 def immutable() -> ProblemError:

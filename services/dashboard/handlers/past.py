@@ -52,7 +52,7 @@ async def past_plan(
         raise ProblemError(
             "not_yet_saved",
             404,
-            f"“{live.name}” was not saved yet at {at}.",
+            "The plan was not saved yet at that moment.",
             f"It was saved on {live.saved_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: ask for a later moment.",
         )
     named = {task.id: task for task in live.tasks if task.id is not None}

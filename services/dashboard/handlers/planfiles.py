@@ -9,7 +9,7 @@ from services.dashboard.domain.access import Permission
 from services.dashboard.domain.planfile import FileSpace, PlanFile, Read
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import CheckedFile, Recorded
-from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send
+from services.dashboard.handlers.context import API, CommandId, Needs, Parts, PartsOf, envelope, send
 from shared.events.commands import SavePlan, Scope
 from shared.events.types import Id
 
@@ -46,8 +46,9 @@ async def save_file(service: PartsOf, id: CommandId, request: Request) -> Record
             "plan_file_wrong",
             422,
             f"The plan file has {count}, so nothing was saved.",
-            "Mend each line as told, then try again.",
-            [_fields(m) for m in mistakes],
+            f"Mend these lines, then try again; {API}/plan-file/check says what is wrong in each.",
+            # What is wrong and what to write instead names spaces and plans: the check says it, a problem document does not.
+            [{"line": m.line, "column": m.column} for m in mistakes],
         )
     return await send(service, SavePlan(**envelope(id), **command))
 

@@ -25,12 +25,22 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something in a selection that cannot be: ``space`` is the id it is about, where it is about one."""
+    """Something in a selection that cannot be: ``space`` is the id it is about, where it is about one. Names nothing else:
+    it ends in a problem document, which clients log."""
 
     code: str
     detail: str
     way_on: str
     space: str | None = None
+
+
+def shown_id(space: str | None) -> str | None:
+    """The id as a refusal may name it: what was sent in the place of one is not repeated.
+
+    >>> shown_id("98305"), shown_id("Personnel")
+    ('98305', None)
+    """
+    return space if space is not None and _CONTENT_ID.fullmatch(space) else None
 
 
 def passes(space: Candidate, wanted: SpaceFilter) -> bool:
@@ -52,62 +62,61 @@ def passes(space: Candidate, wanted: SpaceFilter) -> bool:
 
 def key_mistakes(chosen: Sequence[Candidate], new_keys: Mapping[str, str]) -> list[Mistake]:
     """What is wrong with the keys that the chosen spaces would get: not a key, or one for two spaces."""
-    names = {s.space: s.key for s in chosen}
+    known = {s.space for s in chosen}
     found = [
-        Mistake("space_not_chosen", f"A new key is given for {space}, which is not in the plan.", "Take it out.", space)
+        Mistake("space_not_chosen", "A new key is given for a space that is not in the plan.", "Take it out.", space)
         for space in new_keys
-        if space not in names
+        if space not in known
     ]
     found += [
         Mistake(
             "key_invalid",
-            f"“{key}” cannot be the key of {names[space]} on the site.",
+            "The new key of a space cannot be a key on the site.",
             "Use letters A to Z and digits only, at most 255.",
             space,
         )
         for space, key in new_keys.items()
-        if space in names and not _KEY.fullmatch(key)
+        if space in known and not _KEY.fullmatch(key)
     ]
     taken: dict[str, str] = {}
     for space in chosen:
         key = new_keys.get(space.space) or site_key(space.key)
-        if (other := taken.setdefault(key.lower(), space.key)) != space.key:
-            detail = f"{other} and {space.key} would both get the key {key} on the site."
+        if taken.setdefault(key.lower(), space.key) != space.key:
+            detail = "Two of the chosen spaces would both get the same key on the site."
             found.append(Mistake("key_twice", detail, "Give one of them another new key.", space.space))
     return found
 
 
 def scope_mistakes(chosen: Iterable[Candidate], scopes: Iterable[Scope]) -> list[Mistake]:
     """What is wrong with what is said about single spaces."""
-    names, seen = {s.space: s.key for s in chosen}, set[str]()
+    known, seen = {s.space for s in chosen}, set[str]()
     found = []
     for scope in scopes:
-        name = names.get(scope.space)
-        if name is None:
+        if scope.space not in known:
             found.append(
                 Mistake(
                     "space_not_chosen",
-                    f"{scope.space} is not in the plan.",
+                    "Something is said about a space that is not in the plan.",
                     "Choose it, or take this out.",
                     scope.space,
                 )
             )
         elif scope.space in seen:
-            found.append(Mistake("scope_twice", f"What moves of {name} is said twice.", "Say it once.", scope.space))
+            found.append(Mistake("scope_twice", "What moves of a space is said twice.", "Say it once.", scope.space))
         elif scope.roots and scope.what != "all":
             found.append(
                 Mistake(
                     "roots_without_pages",
-                    f"Of {name} no pages move, so page trees cannot be chosen.",
+                    "Of a space no pages move, so page trees cannot be chosen.",
                     "Move all of the trees, or leave them out.",
                     scope.space,
                 )
             )
-        elif bad := [root for root in scope.roots if not _CONTENT_ID.fullmatch(root)]:
+        elif not all(_CONTENT_ID.fullmatch(root) for root in scope.roots):
             found.append(
                 Mistake(
                     "root_invalid",
-                    f"“{bad[0]}” is no id of a page.",
+                    "A root of a page tree is no id of a page.",
                     "Take the number from the page's address (pageId=…) or its page information.",
                     scope.space,
                 )
