@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sandbox.cloud.access import AccessLog
 from sandbox.cloud.canonical import canonical
 from sandbox.cloud.oauth import Authorization
 from sandbox.cloud.site import Cloud
@@ -25,7 +27,7 @@ from sandbox.cloud.v1_content import media_answer
 from sandbox.faults import BadRule, Rule
 from sandbox.front import Front, Latency, RateLimit, Receive, Scope, Send
 from sandbox.hosted import Hosted
-from sandbox.journal import Journal
+from sandbox.journal import FILTERS, Journal, Wanted
 from sandbox.wire import Answer, Document, Request, answer
 
 Kind = Literal["cloud", "server"]
@@ -165,16 +167,20 @@ class Sandbox:
             raise ValueError(f"an instance named {instance.name!r} is already served")
         options = dict(instance.options)
         journal, latency = Journal(int(options.get("journal", 200_000))), Latency(options.get("latency"))
-        limit, rules = RateLimit(options.get("rate_limit")), options.get("faults", [])
+        rules = options.get("faults", [])
         if instance.kind == "cloud":
             cloud = Cloud(instance.name, options)
             cloud.site.media_base = f"http://{self.host}:{self.media_port}"
-            front = Front(cloud, journal, latency, limit)
+            front = Front(cloud, journal, latency, RateLimit(options.get("rate_limit")))
+            if watched := options.get("watched"):
+                front.access = AccessLog(cloud.site, list(watched))
+                front.access.look(0, time.time())
         elif instance.kind == "server":
             # Loaded only where it is asked for: the sample content takes a moment.
-            for name in ("journal", "latency", "faults", "rate_limit"):
+            for name in ("journal", "latency", "faults"):
                 options.pop(name, None)
-            front = Front(Hosted(import_module("sandbox.server").build(options)), journal, latency, limit)
+            # Its rate limit is its own: a bucket for each user, as Data Center has them.
+            front = Front(Hosted(import_module("sandbox.server").build(options)), journal, latency)
         else:
             raise ValueError("kind must be cloud or server")
         for rule in rules:
@@ -310,8 +316,17 @@ def _admin(sandbox: Sandbox) -> Starlette:
             return _problem(404, "no such instance")
         after = int(request.query_params.get("after", "0"))
         limit = int(request.query_params.get("limit", "10000"))
-        entries = front.journal.after(after, limit)
+        wanted = Wanted(**{name: request.query_params.get(name) for name in FILTERS})
+        entries = front.journal.after(after, limit, wanted)
         return JSONResponse({"entries": [entry.document() for entry in entries], "last": front.journal.last})
+
+    async def access(request: AdminRequest) -> Response:
+        front = front_of(request)
+        if front is None or front.access is None:
+            return _problem(404, "no such instance, or nobody is watched on it")
+        return JSONResponse(
+            front.access.document(request.query_params.get("account"), request.query_params.get("identity"))
+        )
 
     async def created(request: AdminRequest) -> Response:
         front = front_of(request)
@@ -405,6 +420,7 @@ def _admin(sandbox: Sandbox) -> Starlette:
             Route("/oauth/expire", expire, methods=["POST"]),
             Route("/instances", instances, methods=["GET", "POST"]),
             Route("/sites/{name}/journal", journal),
+            Route("/sites/{name}/access", access),
             Route("/sites/{name}/created", created),
             Route("/sites/{name}/canonical", site_document),
             Route("/sites/{name}/mails", mails),

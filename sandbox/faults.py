@@ -29,6 +29,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "bytes_per_second": (int, float),
     "what": str,
     "space": str,
+    "message": str,
 }
 
 #: What ``do`` can bring about. Some ask for more: a key of a space.
@@ -45,7 +46,7 @@ class Rule:
 
     ``method`` and ``route`` (a template, ``*`` allowed) choose requests, ``contains`` a piece of text in path, query or
     body. The ``nth`` such request is the first that may fail, ``count`` of them fail (None: all from then on), each with
-    ``probability``. ``seconds``: length of a delay, or the longest hold (None: until released). ``what``: an event that
+    ``probability``. ``message``: what an answer with a status says, but for 429, 502, 503 and 504. ``seconds``: length of a delay, or the longest hold (None: until released). ``what``: an event that
     comes over the site just before the request is handled, to the account of the rule or to everyone.
     """
 
@@ -66,6 +67,7 @@ class Rule:
     bytes_per_second: float | None = None
     what: str | None = None
     space: str | None = None
+    message: str = "fault"
     matched: int = 0
     fired: int = 0
     holding: int = 0
@@ -91,6 +93,7 @@ class Rule:
             "bytes_per_second": self.bytes_per_second,
             "what": self.what,
             "space": self.space,
+            "message": self.message,
             "matched": self.matched,
             "fired": self.fired,
             "holding": self.holding,

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
+from sandbox.cloud.access import AccessLog
 from sandbox.faults import Faults, Rule
 from sandbox.journal import Entry, Journal
 from sandbox.wire import Answer, Document, Request, answer
@@ -125,6 +126,7 @@ class Front:
         self.faults = Faults()
         self.latency = latency
         self.limit = limit or RateLimit(None)
+        self.access: AccessLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -168,6 +170,8 @@ class Front:
         for observer in self.observers:
             observer(self, request, reply)
         entry = self._record(request, reply)
+        if self.access is not None and request.effects:
+            self.access.look(entry.sequence, entry.time)
         after = rule is not None and (rule.when != "before" or rule.action in ("hold", "slow"))
         if rule is not None and after and not await self._fail(rule, entry, reply, scope, receive, send):
             return
@@ -227,7 +231,7 @@ def _faulty(rule: Rule) -> Answer:
         # These come from the proxies in front of a site, which speak HTML.
         page = f"<html><head><title>{rule.status}</title></head><body><h1>{rule.status}</h1></body></html>"
         return Answer(rule.status, page.encode(), "text/html", headers)
-    return Answer(rule.status, b'{"message":"fault"}', headers=headers)
+    return answer({"statusCode": rule.status, "message": rule.message}, rule.status, headers=headers)
 
 
 async def _trickle(reply: Answer, rate: float, send: Send) -> None:

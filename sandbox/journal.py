@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from itertools import islice
 
 from sandbox.wire import Document, Effect
 
@@ -50,6 +52,42 @@ class Entry:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What entries are asked for; None: any. ``route`` and ``identity`` may hold ``*``. ``verb``, ``kind`` and ``identity`` are
+    those of one effect: an entry that has such an effect is wanted."""
+
+    method: str | None = None
+    route: str | None = None
+    account: str | None = None
+    status: str | None = None
+    claim: str | None = None
+    verb: str | None = None
+    kind: str | None = None
+    identity: str | None = None
+
+    def fits(self, entry: Entry) -> bool:
+        return (
+            self.method in (None, entry.method)
+            and (self.route is None or fnmatchcase(entry.route, self.route.replace("[", "[[]")))
+            and self.account in (None, entry.account)
+            and self.status in (None, str(entry.status))
+            and self.claim in (None, entry.claim)
+            and ((self.verb, self.kind, self.identity) == (None, None, None) or any(map(self._had, entry.effects)))
+        )
+
+    def _had(self, effect: Effect) -> bool:
+        return (
+            self.verb in (None, effect.verb)
+            and self.kind in (None, effect.kind)
+            and (self.identity is None or fnmatchcase(effect.identity, self.identity.replace("[", "[[]")))
+        )
+
+
+FILTERS = tuple(field.name for field in fields(Wanted))
+_ALL = Wanted()
+
+
 class Journal:
     """Keeps the last ``size`` requests; the counts of creations are kept for the life of the site."""
 
@@ -95,12 +133,13 @@ class Journal:
         self._entries.append(entry)
         return entry
 
-    def after(self, sequence: int, limit: int) -> list[Entry]:
-        """At most ``limit`` entries behind ``sequence``, oldest first."""
+    def after(self, sequence: int, limit: int, wanted: Wanted = _ALL) -> list[Entry]:
+        """At most ``limit`` wanted entries behind ``sequence``, oldest first."""
         if not self._entries:
             return []
         start = max(0, sequence - self._entries[0].sequence + 1)
-        return [self._entries[index] for index in range(start, min(start + limit, len(self._entries)))]
+        entries = islice(self._entries, start, None)
+        return list(islice((entry for entry in entries if wanted is _ALL or wanted.fits(entry)), limit))
 
     @property
     def last(self) -> int:

@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
+from sandbox.cloud.spaces import ROLES
 from sandbox.cloud.state import ANONYMOUS, Attachment, Comment, Content, Property, Restriction, Site, Space
 from sandbox.wire import Document
 
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])(?:att)?[0-9]{4,19}(?![0-9A-Za-z])")
+_ROLE = {role.id: role.name for role in ROLES}
 _ACCOUNT = re.compile(r"712020:[0-9a-f-]{36}")
 
 
@@ -84,6 +86,7 @@ class _Writer:
             "private": readers <= {space.creator},
             "homepage": self._path(site.content[space.homepage]) if space.homepage in site.content else None,
             "permissions": {name: sorted(operations) for name, operations in sorted(grants.items())},
+            "roles": sorted(f"{_ROLE[item.role]}: {self._principal(item.principal_id)}" for item in space.assignments),
             "labels": _labels(space.labels),
             "properties": self._properties(space.properties),
             "watchers": sorted(map(self._email, space.watchers)),
@@ -150,7 +153,10 @@ class _Writer:
             "comment": last.comment,
             "size": last.size,
             "sha256": last.sha256,
-            "versions": [blob.sha256 for blob in attachment.versions],
+            "versions": [
+                {"sha256": blob.sha256, "mediaType": blob.media_type, "comment": blob.comment, "minor": blob.minor}
+                for blob in attachment.versions
+            ],
             "labels": _labels(attachment.labels),
             "properties": self._properties(attachment.properties),
             "comments": [self._comment(self.site.comments[id_]) for id_ in attachment.comments],
@@ -160,6 +166,7 @@ class _Writer:
         document: Document = {
             "kind": "inline" if comment.inline else "footer",
             "body": self._body(comment.body),
+            "properties": self._properties(comment.properties),
             "replies": [self._comment(self.site.comments[id_]) for id_ in comment.children],
         }
         if comment.inline and comment.parent is None:

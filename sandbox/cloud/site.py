@@ -34,7 +34,7 @@ READER, READER_TOKEN = "reader@example.com", "reader-token"
 OPTIONS = frozenset(
     {
         "mode", "jira", "seats", "spaces", "users", "groups", "tokens", "directory_lag", "latency",
-        "upload_limit", "journal", "faults", "rate_limit", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
+        "upload_limit", "journal", "faults", "rate_limit", "watched", "org", "directory", "org_key", "scim_key", "plan", "domains", "atlassian_accounts",
         "scoped_tokens", "v1_gone", "search_lag",
     }
 )  # fmt: skip

@@ -15,7 +15,7 @@ from re import findall
 from uuid import UUID
 
 from sandbox.sample.model import Content, Inline, Instance, Kind, Revision
-from sandbox.sample.population import Population, populate
+from sandbox.sample.population import Population, planted, populate
 from sandbox.sample.texts import FILES, TYPES, Sentences, Weave, title_of
 
 _BASE = 98_304 + 65_536
@@ -98,11 +98,14 @@ class _Contents(Mapping[int, Content]):
 class Generated(Instance):
     """See ``generate``."""
 
-    def __init__(self, seed: int, *, spaces: int, pages: int, users: int, attachments: int, comments: int) -> None:
+    def __init__(
+        self, seed: int, *, spaces: int, pages: int, users: int, attachments: int, comments: int, canary: str = ""
+    ) -> None:
         super().__init__(f"Generated {seed}", seed, timedelta(hours=(seed * 5) % 14 - 5))
+        self._canary = canary
         self._salt = Random(f"content:{seed}").getrandbits(48) << 40
         self._sentences = Sentences(seed)
-        self._people: Population = populate(self, Random(f"people:{seed}"), max(users, 1))
+        self._people: Population = populate(self, Random(f"people:{seed}"), max(users, 1), canary)
         r = Random(f"spaces:{seed}")
         self._extents: list[_Extent] = []
         for number, size in enumerate(_sizes(r, max(spaces, 1), pages)):
@@ -225,7 +228,9 @@ class Generated(Instance):
             row.parent = None if parent is None else self._id(parent)
             row.position = local if local and r.random() < 0.85 else None
         if r.random() < 0.2:
-            names = {f"topic-{int(r.random() ** 2 * 60)}" for _ in range(1 + int(r.random() * 3))}
+            names = {
+                planted(self._canary, f"topic-{int(r.random() ** 2 * 60)}", "-") for _ in range(1 + int(r.random() * 3))
+            }
             row.labels = tuple(("global", n) for n in sorted(names))
             if r.random() < 0.1:
                 row.labels += (("my", "favourite"),)
@@ -243,7 +248,8 @@ class Generated(Instance):
         return row
 
     def _title(self, extent: _Extent, kind: Kind, number: int) -> str:
-        return title_of(Random(self._salt + extent.start * 8 + number * 2 + (kind == "blogpost")), number)
+        title = title_of(Random(self._salt + extent.start * 8 + number * 2 + (kind == "blogpost")), number)
+        return planted(self._canary, title)
 
     def _attachment(self, document: int, number: int) -> Content:
         id = self._id(document) + 1 + number
@@ -264,10 +270,9 @@ class Generated(Instance):
             row.labels = (("global", "archive"),)
         return row
 
-    @staticmethod
-    def _file_name(document: int, number: int) -> str:
+    def _file_name(self, document: int, number: int) -> str:
         times, which = divmod(document * 7 + number, len(FILES))
-        name = FILES[which]
+        name = planted(self._canary, FILES[which], "-")
         times = number // len(FILES)
         if not times:
             return name
@@ -293,7 +298,7 @@ class Generated(Instance):
         row.container, row.inline = self._place(document, first + top, attachments)
         if top != number:
             row.parent = id - 1
-        row.body = self._sentences.paragraph(r)
+        row.body = self._sentences.paragraph(r).replace("<p>", f"<p>{self._canary} " if self._canary else "<p>", 1)
         if r.random() < 0.1:
             row.body = f'<p><ac:link><ri:user ri:userkey="{self._people.author(r)}" /></ac:link></p>{row.body}'
         if row.parent is not None:
@@ -453,7 +458,13 @@ def generate(
     users: int = 50,
     attachments: int = 0,
     comments: int = 0,
+    canary: str = "",
 ) -> Generated:
     """An instance with that many things in all (at least a page in each space), and some blog posts, trashed pages and
-    drafts besides. The same arguments give the same instance, byte for byte."""
-    return Generated(seed, spaces=spaces, pages=pages, users=users, attachments=attachments, comments=comments)
+    drafts besides. The same arguments give the same instance, byte for byte.
+
+    ``canary``: a word of small letters that is planted in every key, name, title, file name, label, address and comment:
+    wherever it turns up later, something of the instance got there."""
+    return Generated(
+        seed, spaces=spaces, pages=pages, users=users, attachments=attachments, comments=comments, canary=canary
+    )

@@ -23,6 +23,7 @@ class Population:
     keys: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     teams: list[str] = field(default_factory=list)
+    canary: str = ""
 
     def author(self, r: Random) -> str:
         if r.random() < 0.01:
@@ -52,11 +53,13 @@ class Population:
         by = self.keys[(number * 3) % len(self.keys)]
         owner = instance.users[by]
         personal = number % 7 == 5 and f"~{owner.username}" not in instance.spaces
-        key = f"~{owner.username}" if personal else f"{_STEMS[r.randrange(len(_STEMS))]}{number + 1}"
+        key = (
+            f"~{owner.username}" if personal else f"{self.canary.upper()}{_STEMS[r.randrange(len(_STEMS))]}{number + 1}"
+        )
         name = (
             owner.display_name
             if personal
-            else f"{NOUNS[r.randrange(len(NOUNS))]} {KINDS[r.randrange(len(KINDS))]} {number + 1}"
+            else planted(self.canary, f"{NOUNS[r.randrange(len(NOUNS))]} {KINDS[r.randrange(len(KINDS))]} {number + 1}")
         )
         team = self.teams[number % len(self.teams)]
         keepers: list[tuple[str | None, str | None]] = [(None, "confluence-administrators"), (by, None)]
@@ -89,7 +92,12 @@ class Population:
         return space
 
 
-def populate(instance: Instance, r: Random, users: int) -> Population:
+def planted(canary: str, text: str, joint: str = " ") -> str:
+    """The text with the canary before it, where there is one and room for it."""
+    return f"{canary}{joint}{text}" if canary and len(canary) + len(joint) + len(text) <= 255 else text
+
+
+def populate(instance: Instance, r: Random, users: int, canary: str = "") -> Population:
     """Adds ``users`` users and their groups. One in seventeen is disabled, one in twenty-three has an address that is missing,
     malformed or someone else's, one in five comes from a directory outside."""
 
@@ -98,23 +106,26 @@ def populate(instance: Instance, r: Random, users: int) -> Population:
         instance.add_user(User(key, username, display, email, active, directory))
         return key
 
-    people = Population(instance)
+    people = Population(instance, canary=canary)
     admin = add("admin", "Generated Admin", "admin@example.com")
     people.keys.append(admin)
     for n in range(1, users):
         first, last = FIRST[r.randrange(len(FIRST))], LAST[r.randrange(len(LAST))]
+        email: str | None
         username = (
             f"user{n}"
             if n % 6
             else (f"{first}.{last}{n}".replace(" ", "").replace("'", "") if n % 12 else f"u{n}@corp")
         )
-        email: str | None = f"user{n}@example.com"
+        username, email = planted(canary, username, "."), f"{canary}user{n}@example.com"
         if n % 23 == 5:
             email = (None, "", f"user{n}.example.com", f"user{n}@@example.com", f"USER{max(n - 4, 1)}@Example.com")[
                 (n // 23) % 5
             ]
         directory = _LDAP if n % 5 == 4 else _INTERNAL
-        people.keys.append(add(username, f"{first} {last}", email, active=n % 17 != 16, directory=directory))
+        people.keys.append(
+            add(username, planted(canary, f"{first} {last}"), email, active=n % 17 != 16, directory=directory)
+        )
     people.gone = [user_key(instance.seed, "generated", f"gone {n}") for n in range(_GONE)]
     _groups(instance, people, admin)
     return people
@@ -135,7 +146,7 @@ def _groups(instance: Instance, people: Population, admin: str) -> None:
     add("users", everyone[:3])
     size = max(3, len(users) // 12)
     for n in range(max(2, min(len(users) // 8, 200))):
-        name = f"team-{n}" if n % 4 else f"Team {NOUNS[n % len(NOUNS)]} {n}"
+        name = planted(people.canary, f"team-{n}" if n % 4 else f"Team {NOUNS[n % len(NOUNS)]} {n}", "-")
         start = n * size % len(users)
         outside = n % 5 == 4
         inside = [u.key for u in (users + users)[start : start + size] if not outside or u.directory == _LDAP]

@@ -176,7 +176,7 @@ def build(options: dict[str, Any]) -> Starlette:
         exception_handlers={Refusal: refused, HTTPException: missing},
     )
     app.state.journal = journal
-    app.state.instance = instance
+    app.state.instance, app.state.version = instance, version
     app.state.fault = None
     app.state.backups = backups
     app.router.redirect_slashes = False

@@ -38,6 +38,9 @@ async def fill(site: Site) -> dict[str, Any]:
         json={"pageId": page["id"], "body": BODY, "inlineCommentProperties": selection},
     )
     await site.migrator.post(f"/wiki/rest/api/content/{page['id']}/label", json=[{"prefix": "global", "name": "red"}])
+    await site.migrator.post(f"/wiki/api/v2/comments/{footer.json()['id']}/properties", json={"key": "k", "value": 7})
+    await site.migrator.post("/wiki/rest/api/space/ENG/label", json=[{"prefix": "team", "name": "crew"}])
+    kept = await site.migrator.post(f"/wiki/api/v2/spaces/{space['id']}/properties", json={"key": "k", "value": 1})
     prop = await site.migrator.post(f"/wiki/api/v2/pages/{page['id']}/properties", json={"key": "k", "value": {"a": 1}})
     users = [{"type": "known", "accountId": id_} for id_ in (reader, migrator)]
     await site.migrator.put(
@@ -57,6 +60,8 @@ async def fill(site: Site) -> dict[str, Any]:
     found = (await site.migrator.get("/rest/api/3/user/search?query=new@example.com")).json()
     return {
         "reader": reader,
+        "space": space["id"],
+        "space property": kept.json()["id"],
         "page": page["id"],
         "below": below["id"],
         "other": other["id"],
@@ -93,6 +98,7 @@ REMOVALS: dict[str, Removal] = {
         f"{V1}/group/userByGroupId", params={"groupId": i["group"], "accountId": i["reader"]}
     ),
     "a watch": lambda c, i: c.delete(f"{V1}/user/watch/content/{i['page']}", headers={"X-Atlassian-Token": "no-check"}),
+    "a property of the space": lambda c, i: c.delete(f"{V2}/spaces/{i['space']}/properties/{i['space property']}"),
     "the space": lambda c, i: c.delete(f"{V1}/space/ENG"),
 }
 
@@ -111,7 +117,21 @@ async def test_the_document_differs_without(what: str, filled: tuple[Site, dict[
     assert await site.canonical() != before
 
 
-@pytest.mark.parametrize("what", ["an older version of an attachment", "the mail", "access", "an account"])
+UNASKED = (
+    "an older version of an attachment",
+    "the comment of an older version",
+    "the media type of an older version",
+    "the order of comments",
+    "a label of the space",
+    "a property of a comment",
+    "the body of a comment",
+    "the mail",
+    "access",
+    "an account",
+)
+
+
+@pytest.mark.parametrize("what", UNASKED)
 async def test_the_document_differs_without_what_no_request_removes(
     what: str, filled: tuple[Site, dict[str, Any]], sandbox: Sandbox
 ) -> None:
@@ -121,6 +141,18 @@ async def test_the_document_differs_without_what_no_request_removes(
     before = await site.canonical()
     if what == "an older version of an attachment":
         del back.site.attachments[int(ids["attachment"].removeprefix("att"))].versions[0]
+    elif what == "the comment of an older version":
+        back.site.attachments[int(ids["attachment"].removeprefix("att"))].versions[0].comment = ""
+    elif what == "the media type of an older version":
+        back.site.attachments[int(ids["attachment"].removeprefix("att"))].versions[0].media_type = "text/html"
+    elif what == "the order of comments":
+        back.site.content[int(ids["page"])].comments.reverse()
+    elif what == "a label of the space":
+        back.site.space_keys["eng"].labels.clear()
+    elif what == "a property of a comment":
+        back.site.comments[int(ids["footer"])].properties.clear()
+    elif what == "the body of a comment":
+        back.site.comments[int(ids["reply"])].body = ""
     elif what == "the mail":
         back.site.mails.clear()
     else:
@@ -162,3 +194,23 @@ async def test_two_sites_with_other_ids_have_the_same_document(make_site: Any) -
     assert ids[0]["page"] not in documents[0]
     assert "{page ENG/Page}" in documents[0]
     assert "{account reader@example.com}" in documents[0]
+
+
+async def test_on_a_site_with_roles_the_document_tells_who_has_which(make_site: Any) -> None:
+    site = await make_site(mode="roles")
+    space = await site.space()
+    roles = (await site.migrator.get("/wiki/api/v2/space-roles")).json()["results"]
+    reader = (await site.reader.get("/wiki/rest/api/user/current")).json()["accountId"]
+
+    async def give(role: str | None) -> list[str]:
+        id_ = next((each["id"] for each in roles if each["name" if "name" in each else "displayName"] == role), None)
+        principal = {"principalType": "USER", "principalId": reader}
+        reply = await site.migrator.post(
+            f"/wiki/api/v2/spaces/{space['id']}/role-assignments", json=[{"principal": principal, "roleId": id_}]
+        )
+        assert reply.status_code == 200, reply.text
+        return list((await site.canonical())["spaces"][0]["roles"])
+
+    assert "Manager: user reader@example.com" in await give("Manager")
+    assert "Viewer: user reader@example.com" in await give("Viewer")
+    assert not any("reader" in each for each in await give(None))

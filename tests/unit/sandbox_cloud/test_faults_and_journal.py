@@ -189,3 +189,47 @@ async def test_faults_can_be_there_from_the_start(make_site: Any):
     failed = await site.migrator.get("/wiki/rest/api/user/current")
     assert (failed.status_code, failed.headers["content-type"]) == (502, "text/html")
     assert (await site.migrator.get("/wiki/rest/api/user/current")).status_code == 200
+
+
+async def test_the_journal_is_asked_for_the_entries_that_matter(site: Site):
+    space = await site.space()
+    page = await site.page(space, "One")
+    await site.page(space, "Two")
+    await site.reader.get(f"/wiki/api/v2/pages/{page['id']}")
+    await site.anonymous.get(f"/wiki/api/v2/pages/{page['id']}")
+
+    async def sequences(**filters: str) -> list[int]:
+        return [each["sequence"] for each in (await site.admin.get("/journal", params=filters)).json()["entries"]]
+
+    assert await sequences(method="GET") == [4, 5]
+    assert await sequences(route="*/pages/{id}", account="reader@example.com") == [4]
+    assert await sequences(status="404") == [5]
+    assert await sequences(verb="created", kind="page") == [2, 3]
+    assert await sequences(identity="page ENG/T*") == [3]
+    assert await sequences(verb="deleted") == []
+    assert await sequences(kind="page", limit="1", after="2") == [3]
+
+
+async def test_it_is_known_who_could_read_what_from_which_request_on(make_site: Any):
+    site = await make_site(watched=["reader@example.com", "anonymous"])
+    space = await site.space(private=True)
+    page, closed = await site.page(space, "Open"), await site.page(space, "Closed")
+    me = (await site.migrator.get("/wiki/rest/api/user/current")).json()["accountId"]
+    only_me = {"operation": "read", "restrictions": {"user": [{"type": "known", "accountId": me}]}}
+    await site.migrator.put(f"/wiki/rest/api/content/{closed['id']}/restriction", json=[only_me])
+    reader = (await site.reader.get("/wiki/rest/api/user/current")).json()["accountId"]
+    permission = {"subject": {"type": "user", "identifier": reader}, "operation": {"key": "read", "target": "space"}}
+    given = await site.migrator.post("/wiki/rest/api/space/ENG/permission", json=permission)
+    await site.migrator.put(f"/wiki/rest/api/content/{page['id']}/restriction", json=[only_me])
+    await site.migrator.delete(f"/wiki/rest/api/content/{page['id']}/restriction")
+    await site.migrator.delete(f"/wiki/rest/api/space/ENG/permission/{given.json()['id']}")
+    turns = (await site.admin.get("/access", params={"account": "reader@example.com"})).json()["turns"]
+    told = [(each["verb"], each["identity"]) for each in turns]
+    home = "page ENG/Space ENG"
+    assert set(told[:3]) == {("gained", "space ENG"), ("gained", home), ("gained", "page ENG/Open")}
+    assert told[3:5] == [("lost", "page ENG/Open"), ("gained", "page ENG/Open")]
+    assert set(told[5:]) == {("lost", "space ENG"), ("lost", home), ("lost", "page ENG/Open")}
+    assert not any("Closed" in identity for _, identity in told)
+    assert (await site.admin.get("/access", params={"account": "anonymous"})).json()["turns"] == []
+    granted = (await site.admin.get("/journal", params={"kind": "permission", "verb": "created"})).json()["entries"]
+    assert turns[0]["sequence"] == granted[-1]["sequence"]
