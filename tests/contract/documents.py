@@ -19,6 +19,9 @@ CLOUD = (
     ("confluence-cloud-v2.2025-08.json", "/wiki/api/v2"),
     ("jira-cloud-platform-v3.users-groups.2025-09.json", ""),
 )
+#: Of Data Center there is one document. It describes what it calls the context, so paths are as they stand there.
+SERVER = (("confluence-dc-10.0.3.json", ""),)
+SERVER_MAJOR = 10
 
 
 @dataclass
@@ -191,7 +194,7 @@ class Operation:
 class Documents:
     """All operations of some documents."""
 
-    def __init__(self, files: tuple[tuple[str, str], ...] = CLOUD) -> None:
+    def __init__(self, files: tuple[tuple[str, str], ...] = CLOUD, product: str = "") -> None:
         self.operations: list[Operation] = []
         for file, prefix in files:
             root = _strict(json.loads((REFERENCE / file).read_text()))
@@ -199,7 +202,7 @@ class Documents:
             for path, item in root["paths"].items():
                 for method in _METHODS:
                     if method in item:
-                        name = f"{method.upper()} {prefix}{path}"
+                        name = f"{product}{method.upper()} {prefix}{path}"
                         self.operations.append(
                             Operation(
                                 name,

@@ -9,8 +9,9 @@ from typing import Any
 
 from sandbox.cloud.site import Cloud
 from sandbox.front import Front
+from sandbox.hosted import Hosted
 from sandbox.wire import Answer, Request
-from tests.contract.documents import Documents, Exchange
+from tests.contract.documents import SERVER, SERVER_MAJOR, Documents, Exchange
 
 _EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
 
@@ -33,6 +34,7 @@ class Judge:
     """``problems``: what no exception covers, with how often it was seen and one example."""
 
     documents: Documents
+    servers: Documents = field(default_factory=lambda: Documents(SERVER, "DC "))
     problems: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     succeeded: set[str] = field(default_factory=set)
@@ -45,24 +47,32 @@ class Judge:
         self.exceptions = [Exception_(**item) for item in tomllib.loads(_EXCEPTIONS.read_text())["exception"]]
 
     def see(self, front: Front, request: Request, reply: Answer) -> None:
-        """An observer of a front: what reached a site, and what it answered."""
-        if not isinstance(front.back, Cloud) or request.method not in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+        """An observer of a front: what reached a site or a server of the documents' release, and what it answered."""
+        if request.method not in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+            return
+        documents, path = self.documents, request.path
+        if isinstance(front.back, Hosted):
+            if front.back.app.state.version.major != SERVER_MAJOR:
+                return
+            documents, path = self.servers, path[path.find("/rest/") :] if "/rest/" in path else path
+        elif not isinstance(front.back, Cloud):
             return
         self.judge(
+            documents,
             Exchange(
                 request.method,
-                request.path,
+                path,
                 request.raw_query,
                 dict(request.headers),
                 request.body,
                 reply.status,
                 reply.content_type,
                 reply.body,
-            )
+            ),
         )
 
-    def judge(self, exchange: Exchange) -> None:
-        operation = self.documents.find(exchange.method, exchange.path)
+    def judge(self, documents: Documents, exchange: Exchange) -> None:
+        operation = documents.find(exchange.method, exchange.path)
         if exchange.status >= 500:
             self._problem(f"{exchange.method} {exchange.path}", f"status {exchange.status}", exchange)
         if operation is None:
