@@ -57,6 +57,7 @@ async def stop(stage: Stage, seed: int, *, killed: bool) -> Stop | None:
     found.verdict.unverified += judge.writes(events, journal).wrong + judge.strays(events, journal)
     found.verdict.unbalanced += await judge.unbalanced(world, events)
     found.verdict.diverged += judge.meddled(before, await site.admin("GET", "/canonical"), journal)
+    found.verdict.unverified += await judge.log_and_projections(world)
     found.verdict.diverged += await stage.source_writes()
     return found
 
