@@ -63,6 +63,7 @@ _TABLE = (
     ),
     ("PUT DELETE", "V1/content/{}/restriction/.*", "write:content.restriction | write:confluence-content"),
     ("GET", "V1/(content/search|search)", "read:content-details | search:confluence"),
+    ("GET", "V1/content/{}/child/attachment", "read:content-details | read:confluence-content.summary"),
     ("GET", "V1/content.*", "read:content-details | read:confluence-content.all"),
     ("POST", "V1/contentbody/convert/.*", "read:content-details write:content | read:confluence-content.all"),
     ("GET", "V1/user/watch/.*", "read:watcher | read:confluence-content.summary"),
