@@ -12,7 +12,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis tamper lint format types contracts lock image compose ci clean
+.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ bench-store: dev ## Measure the event store beside two others
 
 bench-analysis: dev ## Measure an analysis of 10,000 spaces and 50,000 users, and listing the spaces
 	@$(BIN)/python -m tests.bench.analysis
+
+bench-pages: dev ## Measure the pages with 10,000 spaces and 1,000 plans in the read model
+	@$(BIN)/python -m tests.bench.pages $(ARGS)
+
+bench-watched: dev ## Measure a migration of 20,000 entities that 50 pages watch: event to screen, memory, rate
+	@$(BIN)/python -m tests.bench.watched $(ARGS)
+
+fuzz: dev ## Ask the API everything its document allows and forbids, and judge every answer (schemathesis)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 tamper: dev ## Tamper with a log in every way there is, and see who finds it
 	@$(BIN)/python -m tests.audit.tamper

@@ -65,52 +65,27 @@ FAILURES: dict[str, str] = {
 }
 
 PLACES = 6  # keys of spaces that are told for a cause
+# The sums are kept by the projection, so that a plan of ten thousand spaces costs no more than one of ten.
 _PLANS = """
-WITH kinds AS (
-  SELECT t.plan, k.kind, sum(k.selected)::bigint AS selected, sum(k.migrated)::bigint AS migrated,
-         sum(k.skipped)::bigint AS skipped, sum(k.failed)::bigint AS failed
-  FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = ANY($1) GROUP BY t.plan, k.kind
-), waiting AS (  -- spaces whose inventory is not taken yet: the analysis stands in for it
-  SELECT s.plan, count(*) AS spaces, coalesce(sum(a.pages), 0)::bigint AS pages,
-         coalesce(sum(a.pages + a.blogposts + a.comments + a.attachments), 0)::bigint AS entities
-  FROM read.plan_space s JOIN read.plan p USING (plan)
-  LEFT JOIN read.analysis_space a ON a.analysis = p.analysis AND a.space = s.space
-  WHERE s.plan = ANY($1) AND NOT EXISTS (
-    SELECT FROM read.task t JOIN read.task_kind k USING (task) WHERE t.plan = s.plan AND t.space = s.space)
-  GROUP BY s.plan
-), part AS (  -- how much of a task has an outcome, from 0 to 1
-  SELECT t.plan, CASE WHEN t.space IS NULL THEN t.kind ELSE 'space' END AS kind, t.space, CASE WHEN t.ended_at IS NOT NULL THEN 1 ELSE
-         least(1, coalesce(sum(k.migrated + k.skipped + k.failed) / nullif(sum(k.selected), 0), 0)) END AS share
-  FROM read.task t LEFT JOIN read.task_kind k USING (task) WHERE t.plan = ANY($1) GROUP BY t.task
-), weight AS (  -- of each task, by the plan's analysis: it never changes, and shares only grow, so the bar never falls
-  SELECT s.plan, 'space' AS kind, s.space, 1 + coalesce(a.pages + a.blogposts + a.comments + a.attachments, 0) AS weight
-  FROM read.plan_space s JOIN read.plan p USING (plan)
-  LEFT JOIN read.analysis_space a ON a.analysis = p.analysis AND a.space = s.space WHERE s.plan = ANY($1)
-  UNION ALL SELECT p.plan, 'users', NULL, a.users FROM read.plan p JOIN read.analysis a USING (analysis)
-  WHERE p.plan = ANY($1) AND p.users = 'all'
-  UNION ALL SELECT p.plan, 'groups', NULL, a.groups FROM read.plan p JOIN read.analysis a USING (analysis)
-  WHERE p.plan = ANY($1) AND p.groups
-), progress AS (
-  SELECT w.plan, floor(100 * sum(w.weight * coalesce(part.share, 0)) / nullif(sum(w.weight), 0))::int AS percent
-  FROM weight w LEFT JOIN part ON part.plan = w.plan AND part.kind = w.kind AND part.space IS NOT DISTINCT FROM w.space
-  GROUP BY w.plan
+WITH running AS (  -- how much of the tasks that have begun is done; it only grows, so the bar never falls
+  SELECT plan, sum(weight * least(1, coalesce(done::float8 / nullif(selected, 0), 0))) AS part
+  FROM read.task WHERE plan = ANY($1) AND ended_at IS NULL GROUP BY plan
 ), claimed AS (
-  SELECT t.plan, count(*) AS chunks FROM read.task t JOIN read.chunk c USING (task)
-  WHERE t.plan = ANY($1) AND c.state = 'claimed' GROUP BY t.plan
+  SELECT t.plan, count(*) AS chunks FROM read.chunk c JOIN read.task t USING (task)
+  WHERE c.state = 'claimed' AND t.plan = ANY($1) GROUP BY t.plan
 )
 SELECT p.*, n.name, s.name AS source_name, i.name AS site_name, i.url AS site_url,
-       coalesce(w.spaces, 0) AS counting, coalesce(w.pages, 0) AS waiting_pages, coalesce(w.entities, 0) AS
-       waiting_entities, coalesce(c.chunks, 0) AS chunks_claimed, coalesce(g.percent, 0) AS percent, (SELECT json_object_agg(kind,
-       json_build_object('selected', selected, 'migrated', migrated, 'skipped', skipped,
+       p.waiting_spaces AS counting, coalesce(c.chunks, 0) AS chunks_claimed,
+       coalesce(floor(100 * (p.weight_done + coalesce(g.part, 0)) / nullif(p.weight, 0)), 0)::int AS percent,
+       (SELECT json_object_agg(kind, json_build_object('selected', selected, 'migrated', migrated, 'skipped', skipped,
                                                        'failed', failed))::text
-        FROM kinds k WHERE k.plan = p.plan) AS kinds
+        FROM read.plan_kind k WHERE k.plan = p.plan) AS kinds
 FROM read.plan p LEFT JOIN people.plan n ON n.id = p.plan LEFT JOIN people.source s ON s.id = p.source
-LEFT JOIN people.site i ON i.id = p.site LEFT JOIN waiting w ON w.plan = p.plan LEFT JOIN claimed c ON c.plan = p.plan
-LEFT JOIN progress g ON g.plan = p.plan
+LEFT JOIN people.site i ON i.id = p.site LEFT JOIN claimed c ON c.plan = p.plan LEFT JOIN running g ON g.plan = p.plan
 WHERE p.plan = ANY($1) ORDER BY p.saved_at DESC, p.plan
 """
 _TASKS = """
-SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{}') AS roots, g.key AS new_key,
+SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{{}}') AS roots, g.key AS new_key,
        (SELECT json_object_agg(k.kind, json_build_object('selected', k.selected, 'migrated', k.migrated, 'skipped',
        k.skipped,
                                                          'failed', k.failed))::text
@@ -118,7 +93,7 @@ SELECT t.*, s.key, s.name, coalesce(w.what, 'all') AS what, coalesce(w.roots, '{
 FROM read.task t JOIN read.plan p USING (plan) LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
 LEFT JOIN read.plan_space w ON w.plan = t.plan AND w.space = t.space
 LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
-WHERE t.plan = $1 AND ($2::text[] IS NULL OR CASE WHEN t.space IS NULL THEN $3 ELSE t.space = ANY($2) END) ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
+WHERE t.plan = $1 AND {which} ORDER BY t.space IS NOT NULL, t.kind DESC, s.key, t.task
 """
 _WAITING_SPACES = """
 SELECT w.space, w.what, w.roots, s.key, s.name, g.key AS new_key FROM read.plan_space w JOIN read.plan p USING (plan)
@@ -128,13 +103,12 @@ WHERE w.plan = $1 AND ($2::text[] IS NULL OR w.space = ANY($2))
   AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY s.key, w.space
 """
 _REASONS = """
-SELECT kind, outcome, reason, sum(n)::bigint AS count, (array_agg(id) FILTER (WHERE id IS NOT NULL))[1:3] AS examples
+SELECT kind, outcome, reason, sum(count)::bigint AS count, (array_agg(e ORDER BY n) FILTER (WHERE e IS NOT NULL))[1:3] AS examples
 FROM (
-  SELECT r.kind, r.outcome, r.reason, 1::bigint AS n, r.id FROM read.reason r JOIN read.task t USING (task) WHERE
-  t.plan = $1 UNION ALL SELECT r.kind, 'skipped', r.reason, r.count, NULL FROM read.remainder r JOIN read.task t USING
-  (task) WHERE t.plan = $1
+  SELECT kind, outcome, reason, CASE WHEN n = 1 OR n IS NULL THEN count ELSE 0 END AS count, e, n
+  FROM read.cause LEFT JOIN unnest(examples) WITH ORDINALITY u(e, n) ON true WHERE plan = $1
   -- A task that failed as a whole, before any entity of it could be named.
-  UNION ALL SELECT CASE WHEN t.space IS NULL THEN 'task' ELSE 'space' END, 'failed', t.reason, 1, t.space FROM read.task t
+  UNION ALL SELECT CASE WHEN t.space IS NULL THEN 'task' ELSE 'space' END, 'failed', t.reason, 1, t.space, 1 FROM read.task t
   WHERE t.plan = $1 AND t.reason IS NOT NULL
     AND NOT EXISTS (SELECT FROM read.reason r WHERE r.task = t.task AND r.reason = t.reason)
 ) every_one GROUP BY kind, outcome, reason ORDER BY outcome, count DESC, kind, reason
@@ -142,10 +116,9 @@ FROM (
 # Where a cause is met: the keys of a few spaces.
 _PLACES = """
 SELECT c.reason, (array_agg(DISTINCT s.key))[1:$2] AS keys
-FROM (SELECT task, reason FROM read.reason UNION SELECT task, reason FROM read.remainder
-      UNION SELECT task, reason FROM read.task WHERE plan = $1 AND reason IS NOT NULL) c
-JOIN read.task t USING (task) JOIN read.plan p USING (plan)
-JOIN people.space s ON s.source = p.source AND s.space = t.space WHERE t.plan = $1 GROUP BY c.reason
+FROM (SELECT reason, unnest(spaces) AS space FROM read.cause WHERE plan = $1
+      UNION SELECT reason, space FROM read.task WHERE plan = $1 AND reason IS NOT NULL) c
+JOIN read.plan p ON p.plan = $1 JOIN people.space s ON s.source = p.source AND s.space = c.space GROUP BY c.reason
 """
 # Names of examples, where there is one: of people, groups and spaces.
 _NAMES = """
@@ -414,8 +387,11 @@ class Reads:
         self, connection: Connection, plan: PlanSummary, spaces: list[str] | None, people: bool
     ) -> list[Task]:
         """``spaces``: of these only; ``people``: those of users and groups too."""
-        rows = await connection.fetch(_TASKS, plan.id, spaces, people)
-        waiting = await connection.fetch(_WAITING_SPACES, plan.id, spaces)
+        which = "($2::text[] IS NULL OR t.space = ANY($2))" if not people or spaces is None else "t.space IS NULL"
+        rows = await connection.fetch(
+            _TASKS.format(which=which), plan.id, *([] if which == "t.space IS NULL" else [spaces])
+        )
+        waiting = [] if spaces == [] else await connection.fetch(_WAITING_SPACES, plan.id, spaces)
         tasks = [_task(row, None if plan.dry_run else plan.site.url) for row in rows]
         begun = plan.status == "READY" or plan.ended_at is None
         return tasks + [
@@ -518,7 +494,8 @@ def _analysis(row: asyncpg.Record) -> Analysis:
 
 def _kinds(text: str | None) -> dict[str, Counts]:
     given = json.loads(text) if text else {}
-    return {kind: Counts(**given[kind]) for kind in words.KIND_WORDS if kind in given}
+    # Our own numbers: nothing of them needs to be judged again.
+    return {kind: Counts.model_construct(**given[kind]) for kind in words.KIND_WORDS if kind in given}
 
 
 def _summary(row: asyncpg.Record) -> PlanSummary:

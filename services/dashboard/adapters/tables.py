@@ -55,6 +55,19 @@ _SPACES = """WITH every AS (
   WHERE w.plan = $1)
 SELECT space, task, count(*) OVER () AS total FROM every
 WHERE ($2::text[] IS NULL OR state = ANY($2)) AND ($3::text IS NULL OR key ILIKE $3 OR name ILIKE $3)"""
+_BY_STATE = """SELECT t.space FROM read.task t JOIN read.plan p USING (plan)
+LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space
+WHERE t.plan = $1 AND t.space IS NOT NULL AND t.state = ANY($2) ORDER BY lower(s.key), t.space LIMIT $3"""
+_NOT_BEGUN = """SELECT w.space FROM read.plan_space w WHERE w.plan = $1 AND $2::text[] IS NOT NULL
+  AND NOT EXISTS (SELECT FROM read.task t WHERE t.plan = w.plan AND t.space = w.space) ORDER BY w.space LIMIT $3"""
+_FIRST_SPACES = (
+    (_BY_STATE, ("failed",)),
+    (_BY_STATE, ("failing",)),
+    (_BY_STATE, ("stopped",)),
+    (_BY_STATE, ("running",)),
+    (_NOT_BEGUN, ()),
+    (_BY_STATE, ("migrated", "done")),
+)
 _ANALYZED_SORTS = {
     "key": "lower(p.key)",
     "name": "lower(p.name)",
@@ -129,6 +142,15 @@ class Tables:
         for what in ("source", "site"):
             counted[what] = int(await self._pool.fetchval(f"SELECT count(*) FROM read.{what}"))
         return counted
+
+    async def first_spaces(self, plan: PlanSummary, shape: Listing) -> Rows:
+        """Those that need a look, without a look at all the others: by state, those that wait, and last those that are done."""
+        found: list[str] = []
+        for query, states in _FIRST_SPACES:
+            left = shape.size - len(found)
+            if left > 0:
+                found += [row["space"] for row in await self._pool.fetch(query, plan.id, list(states), left)]
+        return Rows(await self._reads.tasks_of(plan, found), plan.spaces.selected, plan.spaces.selected, shape)
 
     async def plan_spaces(self, plan: PlanSummary, listing: Listing) -> Rows:
         """The spaces of a plan, by default those first that need a look."""

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
+from services.dashboard.domain.pace import LEAST_DONE, LEAST_SECONDS, Chart, Doing, Left, rounded
 from services.dashboard.domain.shapes import Counts, PlanDetail, PlanSummary, ReasonGroup
 from shared.events.reasons import EXPLANATIONS, Reason
 
@@ -34,6 +35,7 @@ KIND_WORDS = {
     "event": ("event", "events"),
     "source": ("source", "sources"),
     "site": ("site", "sites"),
+    "interval": ("interval", "intervals"),
     "attempt": ("attempt", "attempts"),
     "delivery": ("delivery", "deliveries"),
     "task": ("task", "tasks"),  # users or groups as a whole, when none of them could even be listed
@@ -298,3 +300,82 @@ def told(data: Mapping[str, Any]) -> str:
         elif isinstance(value, list):
             parts.append(f"{word}: {number(len(value))}")
     return ", ".join(parts[:6])
+
+
+class Told(Protocol):
+    """The part of a plan's pace that sentences need."""
+
+    @property
+    def left(self) -> Left | None: ...
+
+    @property
+    def throttled(self) -> datetime | None: ...
+
+
+# -- pace ----------------------------------------------------------------------------------------------------------
+
+
+def rate(value: float) -> str:
+    """ "14.2 a second", "12 a minute" where it is slow."""
+    return f"{value:,.1f} a second" if value >= 1 or value == 0 else f"{value * 60:,.0f} a minute"
+
+
+def minutes(value: int) -> str:
+    return f"{value} min" if value < 60 else f"{value // 60} h {value % 60} min" if value % 60 else f"{value // 60} h"
+
+
+def time_left(plan: PlanSummary, told: Told) -> str:
+    """A range, rounded up; or why there is none."""
+    if told.throttled is not None:
+        return "Not known while the site asks for a pause."
+    if plan.paused:
+        return "Not known while the plan is paused."
+    if plan.stopping:
+        return "Until what is under way has finished."
+    if told.left is None:
+        return f"Estimated after {LEAST_SECONDS // 60} minutes and {LEAST_DONE} entities."
+    least, most = rounded(told.left.least), rounded(told.left.most)
+    return f"About {minutes(most)}" if least == most else f"{minutes(least)} to {minutes(most)}"
+
+
+def basis(left: Left) -> str:
+    return (
+        f"{left.per_second:,.1f} entities a second over the last 15 min, {left.parallel:,.1f} chunks at once;"
+        f" {number(left.to_go)} entities to go, each kind at what it cost lately."
+    )
+
+
+def again(counts: tuple[int, int, int]) -> str:
+    """Chunks with more than one attempt: a figure, not an error."""
+    chunks_, attempts, ended = counts
+    rest = "all of them have ended" if ended == chunks_ else f"{number(ended)} of them have ended"
+    return f"{chunks(chunks_)} took {number(attempts)} more attempt{'' if attempts == 1 else 's'}; {rest}."
+
+
+def doing(each: Doing, now: datetime) -> str:
+    """ "Pages of ENG, 100 entities, for 12 s"."""
+    what = PHASES.get(each.phase, each.phase)
+    where = f" of {each.key}" if each.key else ""
+    size_ = f", {number(each.entities)} entities" if each.entities else ""
+    tries = f", attempt {each.attempt}" if each.attempt > 1 else ""
+    return f"{what[:1].upper()}{what[1:]}{where}{size_}, for {duration(each.since, now)}{tries}"
+
+
+def idle(plan: PlanSummary, told: Told) -> str:
+    """What is waited for when nothing is under way."""
+    if not plan.started_at:
+        return "The plan has not begun."
+    if plan.paused:
+        return "Nothing: the plan is paused."
+    if told.throttled is not None:
+        return "Nothing: the site asked for a pause."
+    return "Nothing is claimed: waiting for an executor."
+
+
+def chart_sentence(chart: Chart) -> str:
+    last = next((point.rate for point in reversed(chart.points) if point.rate is not None), 0.0)
+    most = max((point.rate or 0.0 for point in chart.points), default=0.0)
+    each = "each minute" if chart.minutes == 1 else f"every {chart.minutes} minutes"
+    gaps = sum(point.rate is None for point in chart.points)
+    without = f"; nothing was recorded in {counted(gaps, 'interval')}" if gaps else ""
+    return f"{last:,.1f} at the end, {chart.average:,.1f} on average, {most:,.1f} at most, by {each}{without}."

@@ -13,6 +13,7 @@ from services.dashboard.adapters.analyses import AnalysisReads
 from services.dashboard.adapters.commands import Commands
 from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.oidc import Provider
+from services.dashboard.adapters.pace import Paces
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
 from services.dashboard.adapters.tables import LogTable, Tables
@@ -85,6 +86,10 @@ class Parts:
         return Webhooks(self.reads.pool, self.access.store, self.secrets.key)
 
     @property
+    def paces(self) -> Paces:
+        return Paces(self.reads.pool)
+
+    @property
     def tables(self) -> Tables:
         return Tables(self.reads.pool, self.reads)
 
@@ -103,7 +108,8 @@ class Parts:
 
     async def caught_up(self, position: int | None) -> None:
         """Waits a moment for the read models to show ``position``; afterwards they show what they can."""
-        if position:
+        if position and any(runner.state.position < position for runner in self.runners):
+            position = min(position, await self.reads.head())  # what is not in the log yet is waited for by nobody
             await asyncio.gather(*(runner.reached(position, CATCH_UP) for runner in self.runners))
 
 

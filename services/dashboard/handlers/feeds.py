@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
 
@@ -76,8 +76,8 @@ class Feeds:
         self._feeds: dict[str, Feed] = {}
         self._streams: dict[str, list[asyncio.Event]] = {}
 
-    @contextlib.asynccontextmanager
-    async def watched(self, key: str, compute: Callable[[], Awaitable[State]], listen: Listen) -> AsyncIterator[Feed]:
+    @contextlib.contextmanager
+    def watched(self, key: str, compute: Callable[[], Awaitable[State]], listen: Listen) -> Iterator[Feed]:
         """The feed of this page, as long as anybody watches it. ``key``: page and role, for what is shown depends on both."""
         feed = self._feeds.get(key)
         if feed is None or feed.failed:

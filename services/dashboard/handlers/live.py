@@ -51,7 +51,7 @@ async def _updates(
     SSE_CONNECTIONS.inc()
     try:
         yield "retry: 1000\n\n"
-        async with service.feeds.watched(
+        with service.feeds.watched(
             key, compute, lambda told: [runner.on_move(told) for runner in service.runners]
         ) as feed:
             if few:

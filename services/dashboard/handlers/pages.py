@@ -62,7 +62,8 @@ async def plan_page(service: PartsOf, plan: str, after: Annotated[int | None, Qu
     await service.caught_up(after)
     found = await _plan(service, plan)
     rows = await _first_spaces(service, found)
-    return page(service, "plan.html", plan=found, rows=rows, live=f"/live/plans/{plan}")
+    pace = await service.paces.of(found)
+    return page(service, "plan.html", plan=found, rows=rows, pace=pace, live=f"/live/plans/{plan}")
 
 
 @router.get("/plans/{plan}/spaces")
@@ -182,7 +183,9 @@ async def live_plan(request: Request, service: PartsOf, plan: str) -> Response:
     async def regions() -> dict[str, str]:
         found = await _plan(service, plan)
         rows = await _first_spaces(service, found)
+        pace = await service.paces.of(found)
         return {
+            **({name: region(name, plan=found, pace=pace) for name in ("pace", "chart")} if found.started_at else {}),
             **{name: region(name, plan=found) for name in ("head", "kinds", "causes")},
             "tasks": region("tasks", plan=found, rows=rows),
             f"say-{plan}": f"{found.name}: {found.status}",
@@ -213,7 +216,9 @@ async def _plan_filters(service: Parts) -> list[tuple[str, str, list[tuple[str, 
 
 
 async def _first_spaces(service: Parts, plan: PlanDetail) -> Rows:
-    return await service.tables.plan_spaces(plan, Listing(f"/plans/{plan.id}/spaces", SPACES, sort="state", size=FIRST))
+    return await service.tables.first_spaces(
+        plan, Listing(f"/plans/{plan.id}/spaces", SPACES, sort="state", size=FIRST)
+    )
 
 
 async def _marks(service: Parts, plan: str) -> list[tuple[int, str]]:

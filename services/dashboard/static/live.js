@@ -31,6 +31,7 @@ function apply({ id, html }) {
   if (next.dataset.title) document.title = next.dataset.title;
   waiting.delete(id);
   if (now.dataset.shape !== next.dataset.shape) {
+    for (const open of now.querySelectorAll("details[open][id]")) next.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
     if (!busy(now)) { now.replaceWith(next); return; }
     waiting.set(id, html);
   }

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from shared.events.catalog import chunk, plan, target, task
+from shared.events.catalog import analysis, chunk, plan, target, task
 from shared.events.catalog.work import Entity, Outcome
 from shared.events.contract import Recorded
+from shared.events.projections import sums
 from shared.events.projections.base import Connection, moment
 
 
@@ -23,6 +24,10 @@ class Plans:
         "task",
         "chunk",
         "task_kind",
+        "plan_kind",
+        "pace",
+        "weight",
+        "cause",
         "reason",
         "remainder",
         "reference",
@@ -38,7 +43,11 @@ class Plans:
             elif isinstance(event, task.TaskEvent):
                 await _task(connection, schema, row, event, at)
             elif isinstance(event, chunk.ChunkEvent):
-                await _chunk(connection, schema, row, event)
+                await _chunk(connection, schema, row, event, at)
+            elif isinstance(event, analysis.SpacesAnalyzed):
+                await sums.analyzed(connection, schema, event)
+            elif isinstance(event, analysis.AnalysisCompleted):
+                await sums.analysis_completed(connection, schema, event)
             elif isinstance(event, target.SpaceReserved):
                 await connection.execute(
                     f"UPDATE {schema}.task SET target = $2 WHERE task = $1", event.task, event.target
@@ -94,6 +103,7 @@ async def _plan(connection: Connection, schema: str, row: Recorded, event: plan.
                 for s in event.spaces
             ],
         )
+        await sums.saved(connection, schema, event)
         return
     if isinstance(event, plan.PlanStuck):
         change = "stuck = $5, stuck_code = $6"
@@ -138,12 +148,10 @@ async def _task(connection: Connection, schema: str, row: Recorded, event: task.
                 at,
                 row.position,
             )
+            await sums.started(connection, schema, event)
         case task.InventoryTaken():
-            await connection.executemany(
-                f"INSERT INTO {schema}.task_kind (task, kind, selected) VALUES ($1, $2, $3)"
-                " ON CONFLICT (task, kind) DO UPDATE SET selected = excluded.selected",
-                [(event.task, counted.kind.value, counted.count) for counted in event.counts],
-            )
+            await sums.inventoried(connection, schema, event)
+            await _inventory(connection, schema, event)
         case task.PhasePlanned():
             await connection.execute(
                 f"INSERT INTO {schema}.chunk (chunk, task, phase, depth, entities, state)"
@@ -172,6 +180,24 @@ async def _task(connection: Connection, schema: str, row: Recorded, event: task.
             await _task_ended(connection, schema, row, event, at)
 
 
+async def _inventory(connection: Connection, schema: str, event: task.InventoryTaken) -> None:
+    """A second inventory of a task takes the place of the first: what the plan's sums change by is the difference."""
+    await connection.execute(
+        f"WITH told AS (SELECT u.kind, u.n FROM unnest($3::text[], $4::bigint[]) AS u(kind, n)),"
+        f" more AS (SELECT t.kind, t.n - coalesce(k.selected, 0) AS n FROM told t"
+        f"          LEFT JOIN {schema}.task_kind k ON k.task = $1 AND k.kind = t.kind),"
+        f" kept AS (INSERT INTO {schema}.task_kind (task, kind, selected) SELECT $1, kind, n FROM told"
+        "           ON CONFLICT (task, kind) DO UPDATE SET selected = excluded.selected),"
+        f" summed AS (INSERT INTO {schema}.plan_kind AS p (plan, kind, selected) SELECT $2, kind, n FROM more"
+        "             ON CONFLICT (plan, kind) DO UPDATE SET selected = p.selected + excluded.selected)"
+        f" UPDATE {schema}.task SET selected = coalesce(selected, 0) + coalesce((SELECT sum(n) FROM more), 0) WHERE task = $1",
+        event.task,
+        event.plan,
+        [counted.kind.value for counted in event.counts],
+        [counted.count for counted in event.counts],
+    )
+
+
 async def _task_ended(connection: Connection, schema: str, row: Recorded, event: task.TaskEnding, at: datetime) -> None:
     state = "done" if event.reason is None else "failed"
     reason = None if event.reason is None else event.reason.value
@@ -197,6 +223,7 @@ async def _task_ended(connection: Connection, schema: str, row: Recorded, event:
         target_space,
         row.position,
     )
+    await sums.ended(connection, schema, event)
     if event.remainder and event.remainder_reason is not None:
         await _remainder(connection, schema, row, event, event.remainder_reason.value)
 
@@ -212,26 +239,31 @@ async def _remainder(connection: Connection, schema: str, row: Recorded, event: 
         [(*each, reason, row.position) for each in listed],
     )
     await connection.executemany(
-        f"INSERT INTO {schema}.task_kind AS k (task, kind, skipped) VALUES ($1, $2, $3)"
+        f"WITH summed AS (INSERT INTO {schema}.plan_kind AS p (plan, kind, skipped) VALUES ($4, $2, $3)"
+        "  ON CONFLICT (plan, kind) DO UPDATE SET skipped = p.skipped + excluded.skipped),"
+        f" one AS (UPDATE {schema}.task SET done = done + $3 WHERE task = $1)"
+        f" INSERT INTO {schema}.task_kind AS k (task, kind, skipped) VALUES ($1, $2, $3)"
         " ON CONFLICT (task, kind) DO UPDATE SET skipped = k.skipped + excluded.skipped",
-        listed,
+        [(*each, event.plan) for each in listed],
     )
+    for task_id, kind, count in listed:
+        await sums.caused(connection, schema, task_id, kind, "skipped", reason, count, [])
 
 
-async def _chunk(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEvent) -> None:
+async def _chunk(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEvent, at: datetime) -> None:
     """Chunks of analyses are not in the table: their events change nothing here."""
     match event:
         case chunk.ChunkClaimed():
-            await _chunk_state(connection, schema, event.chunk, "claimed", event.attempt)
+            await _chunk_state(connection, schema, event.chunk, "claimed", event.attempt, at)
         case chunk.EntityEnded():
-            await _outcomes(connection, schema, row, event.chunk, (event.entity,))
+            await _outcomes(connection, schema, row, event.chunk, (event.entity,), at)
         case chunk.ChunkReleased():
-            await _outcomes(connection, schema, row, event.chunk, event.entities)
-            await _chunk_state(connection, schema, event.chunk, "planned", None)
+            await _outcomes(connection, schema, row, event.chunk, event.entities, at)
+            await _chunk_state(connection, schema, event.chunk, "planned", None, None)
         case chunk.ChunkEnded():
-            await _outcomes(connection, schema, row, event.chunk, event.entities)
+            await _outcomes(connection, schema, row, event.chunk, event.entities, at)
             await _found(connection, schema, row, event)
-            await _chunk_state(connection, schema, event.chunk, "ended", None)
+            await _chunk_state(connection, schema, event.chunk, "ended", None, None)
 
 
 async def _found(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEnded) -> None:
@@ -267,27 +299,43 @@ async def _references(
     )
 
 
-async def _chunk_state(connection: Connection, schema: str, chunk_id: str, state: str, attempt: int | None) -> None:
+async def _chunk_state(
+    connection: Connection, schema: str, chunk_id: str, state: str, attempt: int | None, claimed: datetime | None
+) -> None:
     await connection.execute(
-        f"UPDATE {schema}.chunk SET state = $2, attempt = coalesce($3, attempt) WHERE chunk = $1",
+        f"UPDATE {schema}.chunk SET state = $2, attempt = coalesce($3, attempt), claimed_at = $4 WHERE chunk = $1",
         chunk_id,
         state,
         attempt,
+        claimed,
     )
 
 
 async def _outcomes(
-    connection: Connection, schema: str, row: Recorded, chunk_id: str, entities: Sequence[Entity]
+    connection: Connection, schema: str, row: Recorded, chunk_id: str, entities: Sequence[Entity], at: datetime
 ) -> None:
+    """Sums of task and plan, and the plan's pace: the time since the claim counts for the kind that most of it was."""
     counted = Counter((entity.kind.value, entity.outcome) for entity in entities)
     kinds = sorted({kind for kind, _ in counted})
     if not kinds:
         return
     await connection.execute(
-        f"INSERT INTO {schema}.task_kind AS k (task, kind, migrated, skipped, failed)"
-        f" SELECT c.task, u.kind, u.migrated, u.skipped, u.failed FROM {schema}.chunk c,"
-        " unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u(kind, migrated, skipped, failed)"
-        " WHERE c.chunk = $1 ON CONFLICT (task, kind) DO UPDATE SET migrated = k.migrated + excluded.migrated,"
+        f"WITH c AS (SELECT c.task, t.plan, c.claimed_at FROM {schema}.chunk c JOIN {schema}.task t USING (task) WHERE c.chunk = $1),"
+        " u AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u(kind, migrated, skipped, failed)),"
+        f" summed AS (INSERT INTO {schema}.plan_kind AS p (plan, kind, migrated, skipped, failed)"
+        "   SELECT c.plan, u.kind, u.migrated, u.skipped, u.failed FROM c, u"
+        "   ON CONFLICT (plan, kind) DO UPDATE SET migrated = p.migrated + excluded.migrated,"
+        "   skipped = p.skipped + excluded.skipped, failed = p.failed + excluded.failed),"
+        f" one AS (UPDATE {schema}.task t SET done = t.done + (SELECT sum(migrated + skipped + failed) FROM u) FROM c"
+        "   WHERE t.task = c.task),"
+        f" paced AS (INSERT INTO {schema}.pace AS q (plan, minute, kind, done, micros)"
+        "   SELECT c.plan, date_trunc('minute', $6::timestamptz, 'UTC'), u.kind, u.migrated + u.skipped + u.failed,"
+        "   CASE u.kind WHEN $7 THEN greatest(0, coalesce(extract(epoch FROM $6 - c.claimed_at) * 1000000, 0))::bigint ELSE 0 END"
+        "   FROM c, u ON CONFLICT (plan, minute, kind) DO UPDATE SET done = q.done + excluded.done,"
+        "   micros = q.micros + excluded.micros)"
+        f" INSERT INTO {schema}.task_kind AS k (task, kind, migrated, skipped, failed)"
+        " SELECT c.task, u.kind, u.migrated, u.skipped, u.failed FROM c, u"
+        " ON CONFLICT (task, kind) DO UPDATE SET migrated = k.migrated + excluded.migrated,"
         " skipped = k.skipped + excluded.skipped, failed = k.failed + excluded.failed",
         chunk_id,
         kinds,
@@ -295,6 +343,8 @@ async def _outcomes(
             [counted[kind, outcome] for kind in kinds]
             for outcome in (Outcome.MIGRATED, Outcome.SKIPPED, Outcome.FAILED)
         ),
+        at,
+        max(kinds, key=lambda kind: sum(n for (each, _), n in counted.items() if each == kind)),
     )
     await _references(connection, schema, row, chunk_id, entities)
     told = [entity for entity in entities if entity.reason is not None]
@@ -310,6 +360,8 @@ async def _outcomes(
             [entity.outcome.value for entity in told],
             [entity.reason.value for entity in told if entity.reason is not None],
         )
+        causes = [(e.kind.value, e.outcome.value, e.reason.value, e.id) for e in told if e.reason is not None]
+        await sums.caused_in_chunk(connection, schema, chunk_id, causes)
     for entity in entities:
         if entity.kind == "space" and entity.target is not None:
             await connection.execute(

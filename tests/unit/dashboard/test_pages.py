@@ -108,7 +108,7 @@ async def test_the_live_page_starts_with_the_present_state(browser: House) -> No
     for answer, regions in (
         (await pages.live_overview(asked, browser.parts), 2),
         (await pages.live_plans(asked, browser.parts), 1),
-        (await pages.live_plan(asked, browser.parts, PLAN), 4),
+        (await pages.live_plan(asked, browser.parts, PLAN), 6),
     ):
         assert isinstance(answer, StreamingResponse)
         messages: list[str] = []
