@@ -20,7 +20,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 failed, or sums or the log do not agree; 2 wrong usage; 3 a plan failed or was stopped;"
     " 69 something needed is away; 78 settings are wrong; 130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -54,6 +54,7 @@ _MODULES = (
     "cli.following",
     "cli.sandbox",
     "cli.tables",
+    "cli.webhooks",
     "cli.trials",
 )
 for _module in [_ALONE[verb] for verb in sys.argv[1:2] if verb in _ALONE] or _MODULES:

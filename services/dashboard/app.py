@@ -45,6 +45,7 @@ from services.dashboard.handlers import (
     pages,
     pages_connections,
     pages_events,
+    pages_report,
     past,
     people,
     planfiles,
@@ -189,6 +190,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         settings.router,
         webhooks.pages,
         drafts.router,
+        pages_report.router,
         pages.router,
     ):
         app.include_router(router)

@@ -38,9 +38,10 @@ class Drafts:
     async def drop(self, id: str) -> None:
         await self._pool.execute("DELETE FROM people.draft WHERE id = $1", id)
 
-    async def open(self) -> list[tuple[str, Draft]]:
-        """Those that somebody began, the last one touched first."""
+    async def open(self) -> list[tuple[str, Draft, str]]:
+        """Those that anybody began, the last one touched first; with who that was."""
         rows = await self._pool.fetch(
-            "SELECT id, data::text AS data FROM people.draft ORDER BY updated_at DESC LIMIT 20"
+            "SELECT d.id, d.data::text AS data, coalesce(a.name, d.actor) AS name FROM people.draft d"
+            " LEFT JOIN people.actor a ON a.key = d.actor ORDER BY d.updated_at DESC LIMIT 20"
         )
-        return [(row["id"], Draft.model_validate(json.loads(row["data"]))) for row in rows]
+        return [(row["id"], Draft.model_validate(json.loads(row["data"])), row["name"]) for row in rows]

@@ -340,6 +340,22 @@ class Reads:
         )
         return [ReportedDifference(**row) for row in rows]
 
+    async def caused(self, plan: str, reason: str, after: int, limit: int) -> list[asyncpg.Record]:
+        """What ended for a reason after a position, whole events at a time, so that the next page can begin after the last."""
+        return await self.pool.fetch(
+            "SELECT r.kind, r.id, r.outcome, r.position, s.key, coalesce(u.display_name, u.username, g.name) AS name"
+            " FROM read.reason r JOIN read.task t USING (task) JOIN read.plan p USING (plan)"
+            " LEFT JOIN people.space s ON s.source = p.source AND s.space = t.space"
+            " LEFT JOIN people.person u ON r.kind = 'user' AND u.key = r.id"
+            " LEFT JOIN people.source_group g ON r.kind = 'group' AND g.key = r.id"
+            " WHERE t.plan = $1 AND r.reason = $2 AND r.position > $3"
+            " ORDER BY r.position FETCH FIRST $4 ROWS WITH TIES",
+            plan,
+            reason,
+            after,
+            limit,
+        )
+
     async def left_behind(self, plan: str) -> list[LeftBehind]:
         rows = await self.pool.fetch(
             "SELECT t.space, l.kind, l.count FROM read.left_behind l JOIN read.task t USING (task) WHERE t.plan = $1"

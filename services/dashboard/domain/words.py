@@ -35,6 +35,8 @@ KIND_WORDS = {
     "event": ("event", "events"),
     "source": ("source", "sources"),
     "site": ("site", "sites"),
+    "difference": ("difference", "differences"),
+    "row": ("row", "rows"),
     "interval": ("interval", "intervals"),
     "attempt": ("attempt", "attempts"),
     "delivery": ("delivery", "deliveries"),

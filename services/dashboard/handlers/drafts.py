@@ -28,7 +28,7 @@ Command = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 async def begin_page(service: PartsOf) -> Response:
     sources = await service.reads.sources()
     names = {source.id: source.name for source in sources}
-    drafts = [(id, draft) for id, draft in await Drafts(service.reads.pool).open() if draft.source in names]
+    drafts = [each for each in await Drafts(service.reads.pool).open() if each[1].source in names]
     return page(service, "draft_new.html", sources=sources, drafts=drafts, names=names)
 
 

@@ -16,7 +16,7 @@ from services.dashboard.handlers import plans as plan_api
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, send
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.past import past_plan
-from services.dashboard.handlers.rendering import FOLLOWING, Verb, actions, page
+from services.dashboard.handlers.rendering import FOLLOWING, Verb, actions, page, typed
 from shared.events.commands import (
     ArchivePlan,
     CopyPlan,
@@ -108,10 +108,24 @@ async def confirm_page(service: PartsOf, plan: str, verb: Verb) -> Response:
             name=name,
             removed=removed,
         )
+    return await _confirm(service, found, verb)
+
+
+async def _confirm(service: Parts, found: PlanDetail, verb: Verb, error: str | None = None) -> Response:
     sites = await service.reads.sites(found.site.id)
     consent = verb == "run" and not (sites and sites[0].sandbox)
+    label = dict(actions(found)).get(verb, verb.capitalize())
     return page(
-        service, "confirm.html", plan=found, verb=verb, label=allowed[verb], command=uuid4().hex, consent=consent
+        service,
+        "confirm.html",
+        status=422 if error else 200,
+        plan=found,
+        verb=verb,
+        label=label,
+        command=uuid4().hex,
+        consent=consent,
+        name=f"{found.name[:190]} (copy)",
+        error=error,
     )
 
 
@@ -123,9 +137,17 @@ async def act(
     command: Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")],
     consent: Annotated[bool, Form()] = False,
     name: Annotated[str, Form(max_length=200)] = "",
+    site: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """The command's id makes a double click one command."""
     found = await _plan(service, plan)
+    if typed(found, verb) and site.strip() != found.site.name:
+        return await _confirm(
+            service, found, verb, f"Nothing was done: this is not the site’s name, {found.site.name}."
+        )
+    if verb == "copy":
+        copied = await send(service, CopyPlan(**envelope(command), plan=plan, name=name.strip() or f"{plan} copy"))
+        return RedirectResponse(f"/plans/{copied.id}?after={copied.position or 0}", 303)
     if verb in FOLLOWING:
         follow = FollowPlan(
             **envelope(command), plan=plan, name=name.strip() or f"{plan} {verb}", follow=FOLLOWING[verb][0]

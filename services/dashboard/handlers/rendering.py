@@ -13,20 +13,23 @@ from services.dashboard.domain.shapes import PlanSummary
 from services.dashboard.handlers.context import Parts
 from shared.events.catalog.plan import Follow
 
-Verb = Literal["run", "dry-run", "stop", "pause", "resume", "archive", "continue", "retry-failed", "delta", "undo"]
+Verb = Literal[
+    "run", "dry-run", "stop", "pause", "resume", "archive", "continue", "retry-failed", "delta", "undo", "copy"
+]
 
 # What a plan may be asked, by its state; the first is the primary one.
 ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
-    "READY": (("run", "Run plan"), ("dry-run", "Dry run"), ("archive", "Archive")),
-    "RUNNING": (("stop", "Stop plan"), ("pause", "Pause")),
-    "paused": (("resume", "Go on"), ("stop", "Stop plan")),
-    "stopping": (),
-    "FINISHED": (("delta", "Migrate changes"), ("undo", "Undo"), ("archive", "Archive")),
-    "STOPPED": (("continue", "Continue as new plan"), ("undo", "Undo"), ("archive", "Archive")),
+    "READY": (("run", "Run plan"), ("dry-run", "Dry run"), ("copy", "Copy"), ("archive", "Archive")),
+    "RUNNING": (("stop", "Stop plan"), ("pause", "Pause"), ("copy", "Copy")),
+    "paused": (("resume", "Go on"), ("stop", "Stop plan"), ("copy", "Copy")),
+    "stopping": (("copy", "Copy"),),
+    "FINISHED": (("delta", "Migrate changes"), ("undo", "Undo"), ("copy", "Copy"), ("archive", "Archive")),
+    "STOPPED": (("continue", "Continue as new plan"), ("undo", "Undo"), ("copy", "Copy"), ("archive", "Archive")),
     "FAILED": (
         ("retry-failed", "Retry failed"),
         ("delta", "Migrate changes"),
         ("undo", "Undo"),
+        ("copy", "Copy"),
         ("archive", "Archive"),
     ),
 }
@@ -50,6 +53,14 @@ def actions(plan: PlanSummary) -> tuple[tuple[Verb, str], ...]:
         for verb, label in ACTIONS[state]
         if not (verb == "archive" and plan.archived)
         and not (verb in FOLLOWING and (plan.follow == "undo" or plan.dry_run))
+        and not (verb == "copy" and (plan.follow or plan.dry_run))
+    )
+
+
+def typed(plan: PlanSummary, verb: str) -> bool:
+    """Whether the site's name has to be typed: what cannot be taken back on a site that people work on, and what deletes."""
+    return (plan.follow == "undo" and verb == "run") or (
+        plan.stage == "production" and verb == "run" and not plan.dry_run
     )
 
 
@@ -70,7 +81,7 @@ templates.filters |= {
     "size": words.size,
     "ago": lambda at: words.ago(at, datetime.now(UTC)),
 }
-templates.globals |= {"words": words, "actions": actions}
+templates.globals |= {"words": words, "actions": actions, "typed": typed}
 
 
 def page(service: Parts, name: str, /, *, status: int = 200, **values: object) -> HTMLResponse:

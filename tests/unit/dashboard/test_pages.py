@@ -20,6 +20,9 @@ PAGES = (
     f"/plans/{PLAN}/archive",
     f"/plans/{PLAN}/spaces",
     f"/plans/{PLAN}/past",
+    f"/plans/{PLAN}/copy",
+    f"/plans/{PLAN}/report",
+    f"/plans/{PLAN}/problems/file_missing",
     "/plans/new",
     "/sources",
     "/sources/new",
@@ -30,6 +33,7 @@ PAGES = (
     "/events",
     "/events/1",
     "/settings",
+    "/settings/webhooks",
 )
 
 
@@ -289,3 +293,35 @@ async def test_a_plan_is_created_in_five_steps_that_can_be_left_and_taken_up_aga
     )
     assert command.key_conflicts == "skip" and command.options.versions == 3 and command.accepted == ["generic_group"]
     assert (await get(f"{draft}/review")).status_code == 404, "what became a plan is no draft any more"
+
+
+async def test_what_deletes_or_reaches_a_production_site_asks_for_the_sites_name(browser: House) -> None:
+    await browser.pool.execute("UPDATE read.plan SET status = 'READY', stage = 'production', started_at = NULL")
+    html = (await browser.client.get(f"/plans/{PLAN}/run")).text
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', html))
+    assert "type the site’s name: Example" in html
+    for name in ("", "example "):
+        refused = await browser.client.post(f"/plans/{PLAN}/run", data={**form, "site": name})
+        assert refused.status_code == 422 and "Nothing was done" in refused.text
+    assert browser.owners.asked == []
+    assert (await browser.client.post(f"/plans/{PLAN}/run", data={**form, "site": "Example"})).status_code == 303
+    assert type(browser.owners.asked[-1]).__name__ == "RunPlan"
+
+
+async def test_a_plan_is_copied_under_another_name(browser: House) -> None:
+    html = (await browser.client.get(f"/plans/{PLAN}/copy")).text
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', html))
+    assert 'value="First move (copy)"' in html
+    assert (await browser.client.post(f"/plans/{PLAN}/copy", data={**form, "name": "Again"})).status_code == 303
+    assert (type(browser.owners.asked[-1]).__name__, browser.owners.asked[-1].name) == ("CopyPlan", "Again")  # type: ignore[attr-defined]
+
+
+async def test_a_cause_leads_to_everything_that_ended_so_and_the_report_to_what_is_to_do(browser: House) -> None:
+    html = (await browser.client.get(f"/plans/{PLAN}")).text
+    assert f'href="/plans/{PLAN}/problems/file_missing"' in html
+    rows = (await browser.client.get(f"/plans/{PLAN}/problems/file_missing")).text
+    assert "Attachment" in rows and "What to do" in rows
+    assert (await browser.client.get(f"/plans/{PLAN}/problems/plan_stopped")).status_code == 404
+    report = (await browser.client.get(f"/plans/{PLAN}/report")).text
+    assert "Everything selected is accounted for" in report and "To do by hand" in report
+    assert "as CSV" in report and "Verification" in report
