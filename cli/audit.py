@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from shared.events.audit.folder import CheckpointFolder
     from shared.events.audit.note import SigningKey
 
-# Of gzip: more would halve the pace of an export and save a seventh of its size.
-_LEVEL = 1
-
 audit = typer.Typer(help="The log as evidence: seal, verify, export, prove, trail.", no_args_is_help=True)
 key = typer.Typer(help="Keys that sign checkpoints.", no_args_is_help=True)
 
@@ -271,7 +268,7 @@ async def _export(file: Path, plan: str | None, since: str | None, upto: str | N
     from dataclasses import asdict
     from uuid import uuid4
 
-    from shared.events.audit.export import NothingToExport, Selection, position_at
+    from shared.events.audit.export import PACKED, NothingToExport, Selection, position_at
     from shared.events.audit.export import export as write_export
     from shared.events.audit.kept import Incomplete
     from shared.events.audit.seal import note_event
@@ -292,7 +289,7 @@ async def _export(file: Path, plan: str | None, since: str | None, upto: str | N
         selection = Selection(kind, plan_id, max(first, 1), last)  # type: ignore[arg-type]
         beside = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            with gzip.open(beside, "wb", compresslevel=_LEVEL) if file.suffix == ".gz" else beside.open("wb") as out:
+            with gzip.open(beside, "wb", compresslevel=PACKED) if file.suffix == ".gz" else beside.open("wb") as out:
 
                 async def write(line: bytes) -> None:
                     out.write(line)

@@ -83,7 +83,7 @@ class Guard:
             if not public(address) and not self._trusts(host, address):
                 raise Refused(
                     "address_forbidden",
-                    f"{host} is in a network that is nobody's from outside.",
+                    "The host is in a network that is nobody's from outside.",
                     "Give a public address, or have CLOUDWARD_OUTGOING_ALLOW name this host or network.",
                 )
 

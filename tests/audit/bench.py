@@ -1,5 +1,8 @@
 """How long it takes to seal, export, verify and prove: ``python -m tests.audit.bench [EVENTS]``, one JSON line at the end.
 
+Besides seconds by the clock those of this process alone (``cpu``), which other load on the machine changes less; ``load`` is
+the machine's load average before and after.
+
 The log is written straight into the table (its links computed here), because how quickly events are appended is another
 benchmark's question. Bodies are as long as those of a chunk of a few pages, some 500 bytes.
 """
@@ -64,15 +67,18 @@ async def measure(count: int) -> dict[str, Any]:
                     batch.clear()
             await admin.execute("UPDATE log.log_head SET position = $1, link = $2, recorded_at = now()", count, last)
             await admin.execute("ANALYZE log.events")
-            told: dict[str, Any] = {"events": count}
+            told: dict[str, Any] = {"events": count, "load": [round(os.getloadavg()[0], 1)]}
             told["bytes_per_event"] = await admin.fetchval("SELECT pg_total_relation_size('log.events')") // count
             began = time.monotonic()
             await sealed.seal()
             told["seal_seconds"] = round(time.monotonic() - began, 1)
-            began = time.monotonic()
-            file = await sealed.export()
-            told["export_seconds"] = round(time.monotonic() - began, 1)
-            told["export_bytes"] = file.stat().st_size
+            for name in ("export.ndjson", "export.ndjson.gz"):
+                kind = "packed_export" if name.endswith(".gz") else "export"
+                began, busy = time.monotonic(), time.process_time()
+                file = await sealed.export(name=name)
+                told[f"{kind}_seconds"] = round(time.monotonic() - began, 1)
+                told[f"{kind}_cpu_seconds"] = round(time.process_time() - busy, 1)
+                told[f"{kind}_bytes"] = file.stat().st_size
             before = os.times()
             answer = sealed.verify(file)
             after = os.times()
@@ -87,6 +93,7 @@ async def measure(count: int) -> dict[str, Any]:
                 await prove_event(sealed.pool, position)
                 times.append((time.monotonic() - began) * 1000)
             told["proof_ms_median"], told["proof_ms_worst"] = round(statistics.median(times), 1), round(max(times), 1)
+            told["load"].append(round(os.getloadavg()[0], 1))
             return told
     finally:
         await server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from shared.events.audit import verify_log
 from shared.events.audit.check import Finding, check
-from shared.events.audit.export import Exported, Selection, export
+from shared.events.audit.export import PACKED, Exported, Selection, export
 from shared.events.audit.folder import CheckpointFolder
 from shared.events.audit.note import Checkpoint, PublicKey, SigningKey
 from shared.events.audit.seal import Sealer
@@ -66,7 +67,7 @@ class SealedLog:
 
     async def export(self, source: Any = None, name: str = "export.ndjson", selection: Selection | None = None) -> Path:
         file = self.path / name
-        with file.open("wb") as out:
+        with file.open("wb") if file.suffix != ".gz" else gzip.open(file, "wb", compresslevel=PACKED) as out:
 
             async def write(line: bytes) -> None:
                 out.write(line)

@@ -63,6 +63,17 @@ def data(scratch: Path) -> Path:
             PERSON,
         )
         await admin.execute("INSERT INTO people.upload (id, text) VALUES ($1, 'ann@example.com')", "e" * 32)
+        await admin.execute("INSERT INTO people.letter (id, command) VALUES ($1, '{}')", "e" * 32)
+        await admin.execute("INSERT INTO people.related VALUES ($1, '1', $2)", "d" * 32, PERSON)
+        await admin.execute(
+            """INSERT INTO people.check_finding VALUES ($1, 'addresses', 1, '{"who": "Ann@Example.com"}')""", "e" * 32
+        )
+        await admin.execute(
+            "INSERT INTO people.login (id, digest, redirect, state, name, email) VALUES ($1, '', '', 'open', 'A', 'ann@example.com')",
+            "e" * 32,
+        )
+        await admin.execute("INSERT INTO people.actor VALUES ($1, 'person', 'Ann at work')", ACTOR)
+        await admin.execute("INSERT INTO people.identity VALUES ('https://id.example.com', 'ann', $1)", ACTOR)
         await admin.close()
         await server.stop()
 
@@ -112,11 +123,19 @@ def test_from_a_key_to_what_an_auditor_says(data: Path, tmp_path: Path) -> None:
     run(data, "audit", "prove", "--since", str(kept), "--out", str(proof))
     assert verified(proof, "--key", key)["ok"]
 
+    assert "database role" in run(data, "audit", "trail", sealed_by(data))
     trail = json.loads(run(data, "audit", "trail", "1" * 32, "--json"))["events"]
     assert len(trail) == 10 and {each["type"] for each in trail} == {"PlanStarted"}
 
 
-ABOUT_PEOPLE = ("person", "account", "standing", "user_map", "membership", "restriction_holder", "upload")
+def sealed_by(data: Path) -> str:
+    """The id of the log: the story of what the sealer did."""
+    return str(json.loads(run(data, "audit", "verify", "--json"))["log_id"])
+
+
+ABOUT_PEOPLE = ("person", "account", "standing", "user_map", "membership", "restriction_holder", "related", "check_finding",
+                "login", "upload", "letter")  # fmt: skip
+ACTOR = "f" * 32
 
 
 async def about_people(data: Path) -> dict[str, int]:
@@ -125,11 +144,23 @@ async def about_people(data: Path) -> dict[str, int]:
         return {name: await pool.fetchval(f"SELECT count(*) FROM people.{name}") for name in ABOUT_PEOPLE}
 
 
+async def named_actors(data: Path) -> list[str]:
+    """Names of people who logged in, and who an identity provider says they are."""
+    async with database(data, "cw_migrate", become="cw_owner") as pool:
+        rows = await pool.fetch(
+            "SELECT name FROM people.actor WHERE kind = 'person' AND name <> '(erased)'"
+            " UNION ALL SELECT subject FROM people.identity"
+        )
+        return [row["name"] for row in rows]
+
+
 def test_a_person_is_erased_beside_the_log_and_the_log_still_verifies(data: Path) -> None:
     assert "would be erased" in run(data, "people", "erase", "Ann@Example.com")
     assert json.loads(run(data, "people", "erase", "ann@example.com", "--yes", "--json"))["erased"] == [PERSON]
     run(data, "people", "erase", "ann@example.com", "--yes", code=1)
     assert asyncio.run(about_people(data)) == dict.fromkeys(ABOUT_PEOPLE, 0)
+    assert json.loads(run(data, "people", "erase", "ann at work", "--yes", "--json"))["erased"] == [ACTOR]
+    assert asyncio.run(named_actors(data)) == []
     answer = json.loads(run(data, "audit", "verify", "--json"))
     assert answer["ok"], answer
     trail = json.loads(run(data, "audit", "trail", answer["log_id"], "--json"))["events"]

@@ -104,7 +104,7 @@ class Webhooks:
                 raise ProblemError(
                     "name_taken",
                     409,
-                    f"A webhook is called “{name}” already.",
+                    "A webhook of this name is there already.",
                     "Choose another name, or remove that one.",
                 )
             made = await connection.fetchval(
