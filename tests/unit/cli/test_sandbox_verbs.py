@@ -1,7 +1,12 @@
 """``sandbox serve`` and ``sandbox export``: what is asked for is served or written, and what makes no sense is refused."""
 
+import asyncio
 import hashlib
+import json
+import re
+import sys
 import zipfile
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -12,6 +17,7 @@ from typer.testing import CliRunner
 from cli.errors import USAGE, CliError
 from cli.sandbox import app, configuration, scale
 from sandbox.app import Instance, Sandbox
+from sandbox.sample import generate
 
 SERVERS = ["5.10", "6.13", "7.19", "8.5", "10.0"]
 SMALL = ["--spaces", "3", "--pages", "20", "--users", "9"]
@@ -34,6 +40,32 @@ async def test_one_process_serves_servers_of_several_versions_and_sites_of_both_
             answer = await client.get(f"{sandbox.url(f'cloud-{mode}')}/wiki/api/v2/spaces", auth=token)
             assert answer.status_code == 200
     assert len(titles) == len(SERVERS), "each server has a seed of its own"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphans on Linux only")
+async def test_five_servers_of_5000_pages_and_two_sites_take_little_memory_and_are_the_same_in_every_process() -> None:
+    words = [word for version in SERVERS for word in ("--server", version)]
+    words += ["--cloud", "classic", "--cloud", "roles", "--seed", "7", "--spaces", "50", "--pages", "5000"]
+    command = str(Path(sys.executable).with_name("cloudward"))
+    process = await asyncio.create_subprocess_exec(command, "sandbox", "serve", *words, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        told = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        assert len(told["instances"]) == 7
+        url = next(each["url"] for each in told["instances"] if each["name"] == "server-10.0")
+        query = "/rest/api/content?type=page&start=4900&limit=100&expand=body.storage"
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+            rows = (await client.get(url + query, auth=("admin", "admin"))).json()["results"]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+        assert peak < 400 * 1024
+    finally:
+        process.terminate()
+        await process.wait()
+    here = generate(7 + SERVERS.index("10.0"), **scale(50, 5000, None, 50))
+    wanted = islice(here.current("page", None, 4900), 50)  # with bodies a list is cut at 50
+    ours = {str(content.id): (content.title, here.body(content, url)) for content in wanted}
+    assert {row["id"]: (row["title"], row["body"]["storage"]["value"]) for row in rows} == ours
 
 
 @pytest.mark.parametrize(
