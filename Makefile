@@ -12,7 +12,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz tamper lint format types contracts lock image compose ci clean
+.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-watched: dev ## Measure a migration of 20,000 entities that 50 pages watch
 
 fuzz: dev ## Ask the API everything its document allows and forbids, and judge every answer (schemathesis)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+statements: dev ## List what the original assistant's documentation says by row, each with its test or heading
+	@$(BIN)/python -m tests.statements
 
 tamper: dev ## Tamper with a log in every way there is, and see who finds it
 	@$(BIN)/python -m tests.audit.tamper

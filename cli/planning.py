@@ -175,6 +175,7 @@ def check(
     for finding in one["findings"][:50]:
         render.out.print("  " + ", ".join(f"{key}: {value}" for key, value in finding.items()))
     render.out.print(one["way_on"])
+    render.out.print(f"More: {one['guide']}")
 
 
 @plan_app.command("review")

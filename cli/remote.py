@@ -513,6 +513,8 @@ def show_plan(
         else:
             render.out.print(render.status(found), found["line"])
             render.out.print(render.kinds(found["kinds"]))
+        if not json:
+            render.out.print(f"What {found['status']} means: {found['guide']}")
 
 
 @plan_app.command("report")

@@ -10,7 +10,7 @@ import asyncpg
 
 from shared.events.catalog.analysis import Guardrail, SpacesAnalyzed
 from shared.events.catalog.plan import PlanSaved
-from shared.events.checks import CHECKS, Check, Result
+from shared.events.checks import CHECKS, Check, Result, guide
 from shared.events.schema import RELEASE
 from shared.events.store import EventStore
 
@@ -41,6 +41,7 @@ class Judged:
             "result": self.result,
             "meaning": explained.meaning,
             "way_on": explained.way_on,
+            "guide": guide(self.check),
             "blocks": explained.blocks,
             "excludable": explained.excludable,
             "excluded": self.excluded,

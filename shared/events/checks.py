@@ -54,6 +54,15 @@ class Explained:
     asks: Literal["source", "site"] | None = None
 
 
+def guide(check: Check) -> str:
+    """Where the guide explains it.
+
+    >>> guide(Check.SPACE_KEYS)
+    'docs/guide/plan-and-run.md#space_keys'
+    """
+    return f"docs/guide/plan-and-run.md#{check.value}"
+
+
 CHECKS: dict[Check, Explained] = {
     Check.UPDATE_REQUIRED: Explained(
         "All services are of one release, the database is migrated for it, and it is not below the least release that the"

@@ -8,9 +8,11 @@ import httpx
 MIGRATOR = "migrator@example.com"
 
 
-async def allow(address: str, site: str, email: str = MIGRATOR, decision: str = "accept") -> httpx.Response:
-    """Opens the address of a login, picks account and site (by its URL), decides, and follows the way back."""
-    async with httpx.AsyncClient(timeout=30, trust_env=False, follow_redirects=True) as browser:
+async def allow(
+    address: str, site: str, email: str = MIGRATOR, decision: str = "accept", *, follow: bool = True
+) -> httpx.Response:
+    """Opens the address of a login, picks account and site (by its URL), decides, and follows the way back if told to."""
+    async with httpx.AsyncClient(timeout=30, trust_env=False, follow_redirects=follow) as browser:
         asked = await browser.get(address)
         found = re.search(rf'<option value="([0-9a-f-]+)">[^<]*\({re.escape(site)}\)', asked.text)
         assert found, asked.text

@@ -195,6 +195,7 @@ async def test_an_account_without_rights_on_the_site_fails_with_the_reason_of_ea
     assert ("space", "site_forbids") in failed
 
 
+@pytest.mark.statement(78, 79, 80)
 async def test_nothing_is_written_to_a_site_that_is_no_sandbox_before_someone_has_consented(
     world: World, south: str
 ) -> None:
@@ -212,6 +213,7 @@ async def test_nothing_is_written_to_a_site_that_is_no_sandbox_before_someone_ha
     await world.call("post", f"/plans/{again}/run", {})
 
 
+@pytest.mark.statement(81, 82)
 async def test_people_with_unusable_addresses_keep_a_plan_from_running_until_someone_decides(world: World) -> None:
     source = await world.source("south")
     assert (await world.analyze(source))["state"] == "completed"
@@ -229,6 +231,7 @@ async def test_people_with_unusable_addresses_keep_a_plan_from_running_until_som
 # -- plans -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.statement(41)
 async def test_a_plan_holds_users_or_spaces(world: World, south: str) -> None:
     site, *_ = await world.site()
     body = {"name": "nothing", "source": south, "site": site, "users": "none", "groups": False, "spaces": []}

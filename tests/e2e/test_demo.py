@@ -20,6 +20,7 @@ def cloudward(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(line, capture_output=True, text=True, timeout=200, check=False, env=os.environ)
 
 
+@pytest.mark.statement(1, 19, 20, 21, 64, 99)
 def test_the_demo_ends_as_announced() -> None:
     done = cloudward("demo")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr

@@ -117,6 +117,7 @@ def count_comments(comments: list[dict[str, Any]]) -> int:
     return sum(1 + count_comments(comment["replies"]) for comment in comments)
 
 
+@pytest.mark.statement(6, 42)
 @by_name
 def test_all_that_an_independent_count_calls_live_is_migrated(tried: Tried, export: Path) -> None:
     report = tried.report(export)

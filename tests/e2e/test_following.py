@@ -98,6 +98,7 @@ def by_title(document: str) -> dict[str, dict[str, Any]]:
     return {content["title"]: content for content in contents()}
 
 
+@pytest.mark.statement(92)
 @pytest.mark.parametrize("after", [9, 40])
 async def test_a_stopped_plan_that_is_continued_ends_as_if_it_had_never_been_stopped(
     world: World, south: str, undisturbed: str, after: int
@@ -179,6 +180,7 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "attachments": files, "children": [child["title"] for child in content["children"]]}
 
 
+@pytest.mark.statement(7)
 async def test_newer_work_on_the_site_is_never_overwritten_and_what_was_deleted_is_told(world: World) -> None:
     name, source = await pocket(world)
     first = await world.plan(source, tokens=dict([LOCAL]), users=[{"email": LOCAL[0], "name": "Local"}])

@@ -20,6 +20,7 @@ def spaces(canonical: str, url: str) -> list[str]:
     return json.dumps(held, indent=1, ensure_ascii=False, sort_keys=True).splitlines()
 
 
+@pytest.mark.statement(8, 26)
 @pytest.mark.parametrize("server", ["south-5.10", "south-6.13"])
 async def test_an_old_server_arrives_as_a_later_one_with_the_same_content(
     world: World, undisturbed: str, server: str

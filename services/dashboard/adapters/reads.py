@@ -526,6 +526,7 @@ def _summary(row: asyncpg.Record) -> PlanSummary:
         stopping=row["stopping"],
         paused=row["paused"],
         paused_for=row["paused_for"],
+        guide=words.status_in_guide(row["status"]),
         archived=row["archived"],
         follow=row["follow"],
         stuck=row["stuck"],

@@ -212,6 +212,7 @@ class CheckOut(BaseModel):
     result: Literal["passed", "warning", "error", "not_checked"]
     meaning: str
     way_on: str
+    guide: str = Field(default="", description="Page and heading of the guide that explain it.")
     blocks: bool
     excludable: bool
     excluded: bool
@@ -542,6 +543,7 @@ class PlanSummary(BaseModel):
     status: Literal["READY", "RUNNING", "STOPPED", "FINISHED", "FAILED"]
     stopping: bool
     paused: bool
+    guide: str = Field(default="", description="Page and heading of the guide that explain the status.")
     paused_for: Literal["credential_expired"] | None = Field(
         default=None, description="Why it is paused, where nobody asked for it: it goes on by itself when that is over."
     )

@@ -213,6 +213,15 @@ def causes(groups: Iterable[ReasonGroup]) -> list[Cause]:
     )
 
 
+def status_in_guide(status: str) -> str:
+    """Where the guide explains a status.
+
+    >>> status_in_guide("READY")
+    'docs/guide/plan-and-run.md#ready'
+    """
+    return f"docs/guide/plan-and-run.md#{status.lower()}"
+
+
 def line(plan: PlanSummary) -> str:
     """The second line of a status: always numbers."""
     spaces, pages = plan.spaces, plan.kinds.get("page", Counts())

@@ -107,6 +107,7 @@ def test_a_route_that_names_no_need_keeps_the_application_from_starting(told: Ho
         needs(app)
 
 
+@pytest.mark.statement(90, 91)
 async def test_plans_cannot_be_edited_or_deleted_by_anybody(told: House) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         answer = await told.client.request(method, f"{API}/plans/{PLAN}")

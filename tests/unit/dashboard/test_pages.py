@@ -78,6 +78,7 @@ async def test_the_list_shows_status_in_words_and_numbers(browser: House) -> Non
     assert "Wiki → Example" in html and "Partly on the site" in html
 
 
+@pytest.mark.statement(84, 103)
 async def test_a_plans_page_has_numbers_tasks_causes_and_links(browser: House) -> None:
     html = (await browser.client.get(f"/plans/{PLAN}")).text
     assert "Everything selected is accounted for" in html
@@ -106,6 +107,17 @@ async def test_a_form_of_another_site_does_nothing_and_a_double_click_is_one_com
     assert len(browser.owners.asked) == 1
 
 
+@pytest.mark.statement(77, 87, 101)
+@pytest.mark.parametrize("verb", ["run", "stop"])
+async def test_a_plan_is_run_and_stopped_from_its_page_which_then_shows_it(browser: House, verb: str) -> None:
+    page = (await browser.client.get("/plans/new")).text
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', page)) | {"command": "b" * 32}
+    answer = await browser.client.post(f"/plans/{PLAN}/{verb}", data={**form, "consent": "true"})
+    assert answer.status_code == 303 and answer.headers["location"].startswith(f"/plans/{PLAN}")
+    assert f"cmd.planner.{verb}_plan" == browser.owners.asked[-1].SUBJECT
+
+
+@pytest.mark.statement(4, 86)
 async def test_the_live_page_starts_with_the_present_state(browser: House) -> None:
     session = browser.client.cookies["cloudward"]
     asked = Request({"type": "http", "query_string": b"", "headers": [(b"cookie", f"cloudward={session}".encode())]})
@@ -131,6 +143,7 @@ async def test_a_space_that_failed_leads_to_its_cause_and_a_cause_is_told_once(b
     assert first < second, "what failed comes before what was skipped"
 
 
+@pytest.mark.statement(102)
 async def test_progress_never_falls_while_the_log_goes_on(house: House) -> None:
     """Inventories count kinds that the analysis did not: the total grows, the bar does not fall."""
     shown = [0]
@@ -149,6 +162,7 @@ async def test_the_overview_says_what_needs_somebody_and_leads_there(browser: Ho
     assert "No plan runs." in html and "1 source" in html and "1 site" in html
 
 
+@pytest.mark.statement(27)
 async def test_an_empty_deployment_says_what_to_do_first(house: House) -> None:
     link = (await house.client.post("/api/v1/sign-in-links", json={})).json()["path"]
     await house.client.get(link)
@@ -165,6 +179,7 @@ async def test_an_empty_deployment_says_what_to_do_first(house: House) -> None:
     assert "Add a source</a>" not in (await house.client.get("/sources")).text, "what a role can never do is absent"
 
 
+@pytest.mark.statement(83, 85, 89)
 async def test_the_list_of_plans_is_searched_filtered_and_says_how_many_there_are(browser: House) -> None:
     found = (await browser.client.get("/plans", params={"q": "first", "status": "FAILED"})).text
     assert "First move" in found and "1 of 1" in found and "remove the search" in found
@@ -256,6 +271,7 @@ async def test_a_token_made_on_the_settings_page_is_shown_once(browser: House) -
     ).status_code == 401
 
 
+@pytest.mark.statement(60, 62, 63, 65, 73, 74, 75, 76, 88)
 async def test_a_plan_is_created_in_five_steps_that_can_be_left_and_taken_up_again(browser: House) -> None:
     get, post = browser.client.get, browser.client.post
 

@@ -52,6 +52,7 @@ on_key_conflict: skip
 """
 
 
+@pytest.mark.statement(2, 40, 66, 67)
 async def test_a_right_file_becomes_the_plan_it_describes(told: House) -> None:
     answer = await told.client.post("/api/v1/plan-file", content=GOOD)
     assert answer.status_code == 201, answer.text

@@ -91,6 +91,7 @@ STATES: list[tuple[Sequence[Event], Status, set[str]]] = [
 ]
 
 
+@pytest.mark.statement(93, 94)
 @pytest.mark.parametrize(("events", "status", "allowed"), STATES)
 def test_a_plans_state_follows_from_its_events_and_says_which_commands_are_allowed(
     events: Sequence[Event], status: Status, allowed: set[str]
@@ -108,6 +109,7 @@ def test_a_stream_without_events_is_no_plan() -> None:
     assert plans.fold([]) is None
 
 
+@pytest.mark.statement(96)
 @given(st.lists(st.sampled_from([STARTED, PAUSED, RESUMED, STOP, STUCK, UNSTUCK, FINISHED, FAILED, STOPPED])))
 def test_no_ended_plan_can_be_run_stopped_paused_or_resumed_whatever_came_before(events: list[Event]) -> None:
     plan = plan_of(*events, STOPPED)
@@ -177,6 +179,7 @@ def test_a_paused_plan_starts_nothing_and_does_not_end() -> None:
     assert plans.advance(plan_of(STARTED, PAUSED), done) is None
 
 
+@pytest.mark.statement(97)
 def test_a_stopping_plan_starts_nothing_and_ends_when_its_tasks_have_ended() -> None:
     plan = plan_of(STARTED, STOP)
     assert plans.advance(plan, [task(TaskKind.USERS)]) is None
@@ -238,6 +241,7 @@ ENDS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[Reason, ...], type[E
 ]
 
 
+@pytest.mark.statement(95)
 @pytest.mark.parametrize(("_what", "one", "other", "accepted", "end"), ENDS)
 def test_a_plan_is_finished_if_all_that_was_selected_is_on_the_site_but_for_accepted_skips(
     _what: str, one: dict[str, Any], other: dict[str, Any], accepted: tuple[Reason, ...], end: type[Event]

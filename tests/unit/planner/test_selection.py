@@ -24,6 +24,7 @@ FILTERS: list[tuple[SpaceFilter, tuple[Candidate, ...]]] = [
 ]
 
 
+@pytest.mark.statement(61)
 @pytest.mark.parametrize(("wanted", "left"), FILTERS)
 def test_a_filter_lets_through_what_it_names_whatever_the_letters_case(
     wanted: SpaceFilter, left: tuple[Candidate, ...]
@@ -35,6 +36,7 @@ def codes(mistakes: list[Mistake]) -> list[tuple[str, str | None]]:
     return [(m.code, m.space) for m in mistakes]
 
 
+@pytest.mark.statement(18, 23)
 def test_no_two_spaces_of_a_plan_may_get_the_same_key_in_any_case_of_letters() -> None:
     assert codes(key_mistakes(EVERY, {"2": "eng"})) == [("key_twice", "2")]
     assert codes(key_mistakes(EVERY, {"1": "NEW", "2": "ENG"})) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.planner.judging import Judge
 from services.planner.starting import Starting
 from shared.events import commands as c
@@ -13,6 +15,7 @@ from tests.servers import Database
 from tests.unit.planner.test_plan_states import saved
 
 
+@pytest.mark.statement(25, 38, 39)
 async def test_a_plan_starts_unless_a_check_forbids_it_and_all_checks_are_judged(database: Database) -> None:
     plan = saved()
     pool = await open_pool(database.settings("planner"), application="planner")
