@@ -13,6 +13,7 @@ from shared.confluence.site import (
     NameTaken,
     NotOnSite,
     OutcomeUnknown,
+    SiteForbids,
     SiteGroup,
     SiteRefused,
     SiteUnauthorized,
@@ -144,6 +145,29 @@ class People:
                 "list access groups", "/wiki/rest/api/group", {"accessType": "user", "limit": GROUPS_AT_ONCE}
             )
         ]
+
+    async def administering_groups(self) -> list[SiteGroup]:
+        """The groups whose members administer Confluence or the site (v1)."""
+        return [
+            parsing.group(data)
+            for kind in ("admin", "site-admin")
+            async for data in self._site.each(
+                "list administering groups", "/wiki/rest/api/group", {"accessType": kind, "limit": GROUPS_AT_ONCE}
+            )
+        ]
+
+    async def jira_groups(self) -> dict[str, list[str]] | None:
+        """The groups whose members may use a product of Jira: group id to the products' names. None: the credential may not
+        ask, or the site has no Jira. Needs Administer Jira."""
+        try:
+            roles = await self._site.read("list application roles", "/rest/api/3/applicationrole")
+        except (NotOnSite, SiteForbids, SiteRefused, SiteUnauthorized):
+            return None
+        found: dict[str, list[str]] = {}
+        for role in roles if isinstance(roles, list) else ():
+            for group in parsing.fields(role).get("groupDetails") or ():
+                found.setdefault(str(parsing.fields(group).get("groupId")), []).append(str(role.get("name", "")))
+        return found
 
     async def groups_of(self, account_id: str) -> list[SiteGroup]:
         """The groups an account is in (v1)."""
