@@ -20,7 +20,10 @@ import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from services.dashboard.app import create_app
-from tests.servers import PostgresServer
+from shared.events.catalog import plan, task
+from shared.events.catalog.work import Phase, TaskKind
+from tests.servers import Database, PostgresServer
+from tests.store.test_projections import PLAN, claimed, counts, ended, finished, history, id_of, phase
 from tests.unit.dashboard.conftest import house, opened, told, told_of
 from tests.unit.dashboard.house import TOKEN, House
 
@@ -36,6 +39,7 @@ FLAGS = [
     "--disable-sync",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+RUNNING = id_of("running")
 SHOTS = Path(os.environ.get("CLOUDWARD_SCREENSHOTS") or "build/screenshots")
 
 
@@ -117,12 +121,41 @@ async def site(told: House, chromium: Browser) -> AsyncIterator[Site]:
         yield site
 
 
+async def running(house: House, database: Database) -> None:
+    """Besides: a plan under way, with a space in work, and half an hour of pace for both plans."""
+    saved = next(event for event in history() if isinstance(event, plan.PlanSaved))
+    space, chunk_id, of = id_of("space-r"), id_of("chunk-r"), {"task": id_of("space-r"), "plan": RUNNING}
+    done = [ended("page", str(900 + n)) for n in range(30)]
+    await house.log.append(
+        [
+            saved.model_copy(update={"plan": RUNNING, "predecessor": None}),
+            plan.PlanStarted(plan=RUNNING, consent="given"),
+            task.TaskStarted(kind=TaskKind.SPACE, space="1", target=id_of("tr"), marker=id_of("r"), **of),
+            task.InventoryTaken(chunk=chunk_id, epoch=1, counts=counts(space=1, page=90), digest="1" * 64, **of),
+            phase(space, Phase.PAGE, "chunk-q", "chunk-r", count=100).model_copy(update={"plan": RUNNING}),
+            claimed("chunk-q", space).model_copy(update={"plan": RUNNING}),
+            finished("chunk-q", *done),
+            claimed("chunk-r", space).model_copy(update={"plan": RUNNING}),
+        ]
+    )
+    await house.catch_up()
+    connection = await database.connect()
+    await connection.execute("INSERT INTO people.plan (id, name) VALUES ($1, 'Wiki EU production')", RUNNING)
+    await connection.execute(
+        "INSERT INTO read.pace SELECT p, date_trunc('minute', now()) - n * interval '1 minute', 'page', 600 + (n * 37) % 300, 9000000"
+        " FROM unnest($1::text[]) p, generate_series(1, 40) n WHERE n <> 13",
+        [RUNNING, PLAN],
+    )
+    await connection.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def seen(postgres: PostgresServer, chromium: Browser) -> AsyncIterator[Site]:
     """A dashboard that tests share which only look."""
     database = await postgres.fresh_database()
     async with opened(database) as house:
         await told_of(house, database)
+        await running(house, database)
         async with served(house, chromium) as site:
             yield site
     await postgres.drop_database(database)

@@ -386,7 +386,7 @@ def idle(plan: PlanSummary, told: Told) -> str:
 def chart_sentence(chart: Chart) -> str:
     last = next((point.rate for point in reversed(chart.points) if point.rate is not None), 0.0)
     most = max((point.rate or 0.0 for point in chart.points), default=0.0)
-    each = "each minute" if chart.minutes == 1 else f"every {chart.minutes} minutes"
+    each = "minute by minute" if chart.minutes == 1 else f"by {chart.minutes} minutes"
     gaps = sum(point.rate is None for point in chart.points)
     without = f"; nothing was recorded in {counted(gaps, 'interval')}" if gaps else ""
-    return f"{last:,.1f} at the end, {chart.average:,.1f} on average, {most:,.1f} at most, by {each}{without}."
+    return f"{last:,.1f} at the end, {chart.average:,.1f} on average, {most:,.1f} at most, {each}{without}."

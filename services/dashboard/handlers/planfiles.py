@@ -18,6 +18,8 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, 
 _BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}
 }
+# What is not a plan file at all is told like any other mistake.
+_ANY: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/yaml": {"schema": {}}}}}
 
 
 @router.get("/plan-file/schema", summary="JSON schema of a plan file")
@@ -25,7 +27,7 @@ async def file_schema() -> dict[str, Any]:
     return planfile.schema()
 
 
-@router.post("/plan-file/check", summary="Check a plan file", openapi_extra=_BODY)
+@router.post("/plan-file/check", summary="Check a plan file", openapi_extra=_ANY)
 async def check_file(service: PartsOf, request: Request) -> CheckedFile:
     """Everything that is wrong with it at once, each with its line and what to do; nothing is saved."""
     command, found = await _command(service, await _text(request))

@@ -1,7 +1,7 @@
 """Plans: saved once, then only started, stopped, paused, copied and archived."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 from uuid import uuid4
 
 from fastapi import APIRouter, Body, Depends
@@ -253,7 +253,18 @@ async def _document(service: Parts, head: Report) -> AsyncIterator[str]:
     yield "}"
 
 
-@router.get("/plans/{plan}/idmap", summary="Old ids to new ones", dependencies=[Depends(shown)])
+_MAPS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media.partition(";")[0]: {} for media in MEDIA_TYPES.values()}, "description": "By ``format``."}
+}
+
+
+@router.get(
+    "/plans/{plan}/idmap",
+    summary="Old ids to new ones",
+    response_model=None,
+    responses=_MAPS,
+    dependencies=[Depends(shown)],
+)
 async def id_map(service: PartsOf, plan: Id, format: Format = "json") -> StreamingResponse:
     """What the plan moved: old id and address to new id and address, as CSV or JSON, or as redirect rules for a web server."""
     found = await show_plan(service, plan)
