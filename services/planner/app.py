@@ -29,7 +29,7 @@ async def main(settings: Settings, stop: Stop) -> None:
     store = EventStore(pool)
     async with store:
         broker = bus.broker(settings, "planner")
-        handlers, letters = Handlers(store, pool), Letters(pool)
+        handlers, letters = Handlers(store, pool, settings.least_release), Letters(pool)
         for command, method in COMMANDS.items():
             answer(broker, "planner", command, getattr(handlers, method), letters)
         connection = Connect(settings.database_url, read_password(settings.database_password_file))

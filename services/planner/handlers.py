@@ -49,9 +49,9 @@ class _Opened:
 class Handlers(Decider):
     """One method for each command; ``COMMANDS`` below maps them."""
 
-    def __init__(self, store: EventStore, pool: asyncpg.Pool) -> None:
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, least_release: str = "") -> None:
         super().__init__(store)
-        self._pool = pool
+        self._pool, self._least = pool, least_release
 
     async def register_site(self, command: c.RegisterSite) -> c.Reply:
         site = derived_id(command.command_id, "site")
@@ -202,7 +202,7 @@ class Handlers(Decider):
         saved = await self._saved(command.plan)
         if isinstance(saved, c.Reply):
             return saved
-        judged = await Judge(self._store, self._pool, saved).all()
+        judged = await Judge(self._store, self._pool, saved, least_release=self._least).all()
         return c.Reply(id=command.plan, result={"checks": [each.document() for each in judged]})
 
     async def copy_plan(self, command: c.CopyPlan) -> c.Reply:
@@ -242,7 +242,7 @@ class Handlers(Decider):
                     "What was reviewed is not what this plan holds.",
                     "Review the plan again: cloudward plan review.",
                 )
-            return await Starting(self._store, self._pool).prepare(plan.saved, command.consent)
+            return await Starting(self._store, self._pool, self._least).prepare(plan.saved, command.consent)
         if command.start_at <= time.time() * 1e6:
             return refused("time_past", "The start time is in the past.", "Give a later one, or run the plan now.", 422)
         stands = await consent(self._pool, plan.saved, command.consent)

@@ -11,7 +11,7 @@ import asyncpg
 from shared.events.catalog.analysis import Guardrail, SpacesAnalyzed
 from shared.events.catalog.plan import PlanSaved
 from shared.events.checks import CHECKS, Check, Result, guide
-from shared.events.schema import RELEASE
+from shared.events.schema import RELEASE, order
 from shared.events.store import EventStore
 
 _SKEW = 5.0  # seconds
@@ -56,10 +56,18 @@ Found = tuple[Result, list[dict[str, Any]]]
 
 
 class Judge:
-    """Everything about one plan. ``consented``: someone agrees with this very command."""
+    """Everything about one plan. ``consented``: someone agrees with this very command. ``least_release``: the operator's."""
 
-    def __init__(self, store: EventStore, pool: asyncpg.Pool, saved: PlanSaved, consented: bool = False) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        pool: asyncpg.Pool,
+        saved: PlanSaved,
+        consented: bool = False,
+        least_release: str = "",
+    ) -> None:
         self._store, self._pool, self._saved, self._consented = store, pool, saved, consented
+        self._least = least_release
         self._recorded: dict[Check, Callable[[], Awaitable[Found]]] = {
             Check.UPDATE_REQUIRED: self.update_required,
             Check.CONSENT: self._consent,
@@ -127,6 +135,8 @@ class Judge:
             for row in rows
             if row["release"] != RELEASE
         ]
+        if self._least and order(RELEASE) < order(self._least):
+            findings.append({"service": "all", "release": RELEASE, "needed": f"{self._least} or newer"})
         return ("error" if findings else "passed"), findings
 
     async def _consent(self) -> Found:

@@ -104,7 +104,9 @@ class Manager:
             plan = await self._plan(row["plan"])
             if plan is None or plan.start_at is None or plan.version != row["version"]:
                 continue  # the tables or the log have moved on: it is looked at again
-            prepared = await Starting(self._store, self._pool).prepare(plan.saved, False, scheduled=True)
+            prepared = await Starting(self._store, self._pool, self._settings.least_release).prepare(
+                plan.saved, False, scheduled=True
+            )
             event: Event
             if isinstance(prepared, PlanStarted):
                 event = prepared

@@ -18,12 +18,12 @@ CODES = {
 
 
 class Starting:
-    def __init__(self, store: EventStore, pool: asyncpg.Pool) -> None:
-        self._store, self._pool = store, pool
+    def __init__(self, store: EventStore, pool: asyncpg.Pool, least_release: str = "") -> None:
+        self._store, self._pool, self._least = store, pool, least_release
 
     async def prepare(self, saved: PlanSaved, agreed: bool, *, scheduled: bool = False) -> PlanStarted | c.Reply:
         """The run's event, or why it is refused: the first check that forbids it. ``agreed``: consent comes with the command."""
-        judge = Judge(self._store, self._pool, saved, agreed)
+        judge = Judge(self._store, self._pool, saved, agreed, self._least)
         forbidding = sorted(await judge.forbidding(), key=lambda judged: judged.check is Check.CONSENT)
         if forbidding:
             return refusal(forbidding[0])

@@ -94,7 +94,7 @@ async def check(connection: Any) -> None:
             f"The schema is older than release {RELEASE} needs: {', '.join(missing)} not applied."
             " Run `cloudward db upgrade`."
         )
-    if oldest is not None and _order(oldest) > _order(RELEASE):
+    if oldest is not None and order(oldest) > order(RELEASE):
         raise SchemaError(
             f"The schema no longer serves release {RELEASE}: the oldest is {oldest}. Update this service."
         )
@@ -245,6 +245,6 @@ def _verifier(password: str) -> str:
     return f"SCRAM-SHA-256${rounds}:{text[0]}${text[1]}:{text[2]}"
 
 
-def _order(release: str) -> tuple[int, ...]:
+def order(release: str) -> tuple[int, ...]:
     numbers = (part for part in release.partition("-")[0].split("."))
     return tuple(int(n) if n.isdigit() else 0 for n in numbers)

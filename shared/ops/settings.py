@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     patience: float = Field(
         default=300.0, gt=0, description="How long an entity waits for a source or site that does not answer."
     )
+    least_release: str = Field(
+        default="",
+        description="Below this release no plan starts: the user is asked to update. Empty: none is too old.",
+    )
     start_patience: float = Field(
         default=30.0, gt=0, description="How long a process that starts waits for database and NATS to answer."
     )

@@ -77,9 +77,9 @@ class Refresh:
                 os.kill(pid, signal.SIGKILL)
 
     @asynccontextmanager
-    async def held(self, when: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """While one refresh is held before it takes effect, or after."""
-        rule = {"method": "POST", "route": "/oauth/token", "action": "hold", "when": when}
+    async def held(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """While the answer of one refresh is held back that has taken effect."""
+        rule = {"method": "POST", "route": "/oauth/token", "action": "hold", "when": "after"}
         fault = (await self.faults.post("/faults", json=rule)).json()["faults"][0]["id"]
 
         async def release() -> None:
@@ -92,19 +92,21 @@ class Refresh:
         await self.faults.delete("/faults")
 
     async def begun(self) -> None:
-        """Killed with the right to refresh, before the token is used."""
-        async with self.held("before"):
-            await self.kill()
+        """Killed with the right to refresh, before the token was used: the right is taken as one of them would have had it."""
+        async with asyncio.timeout(30):
+            while await self.world.look(_BEGIN) != "granted":
+                await asyncio.sleep(0.02)
+        await self.kill()
 
     async def used(self) -> None:
         """Killed after the token was used, before the answer came."""
-        async with self.held("after"):
+        async with self.held():
             await self.kill()
 
     async def answered(self) -> None:
         """Killed with the next token in hand, before it is stored: the vault's row is held meanwhile."""
         connection = await asyncpg.connect(self.world.house.postgres.admin_dsn)
-        async with self.held("after") as release:
+        async with self.held() as release:
             try:
                 async with connection.transaction():
                     await connection.execute("SELECT 1 FROM vault.secret WHERE ciphertext IS NOT NULL FOR UPDATE")
@@ -134,6 +136,7 @@ _STORING = (
     "SELECT true FROM pg_stat_activity WHERE query LIKE '%store_refresh_v1%' AND wait_event_type = 'Lock' LIMIT 1"
 )
 _END_STORING = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%_refresh_v1%' AND pid <> pg_backend_pid()"
+_BEGIN = "SELECT vault.begin_refresh_v1(v.id, v.version, 4.5) FROM vault.secret v JOIN people.site s ON s.secret = v.id WHERE s.cloud_id IS NOT NULL"
 _VERSION = "SELECT sum(version) FROM vault.secret"
 
 

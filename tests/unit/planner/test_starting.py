@@ -28,6 +28,12 @@ async def test_a_plan_starts_unless_a_check_forbids_it_and_all_checks_are_judged
         assert [each.check for each in judged] == list(CHECKS)
         assert not [each for each in judged if each.forbids]
 
+        old = await Starting(store, pool, "99.0").prepare(plan, True)
+        assert isinstance(old, c.Reply) and old.problem is not None
+        assert old.problem.code == Check.UPDATE_REQUIRED.value
+        _, (finding,) = await Judge(store, pool, plan, True, "99.0").update_required()
+        assert finding["needed"] == "99.0 or newer"
+
         admin = await database.connect()
         await admin.execute("SET application_name = 'executor 0.0.1'")
         other = await open_pool(database.settings("executor"), application="executor 0.0.1 of")
