@@ -155,6 +155,9 @@ class Client:
             ) from error
         if answer.is_error:
             self._raise(document, answer.status_code)
+        further = answer.links.get("next", {}).get("url")
+        if further and isinstance(document, list):
+            document += self._call("GET", f"{self.url}{further}")
         return document
 
     @staticmethod

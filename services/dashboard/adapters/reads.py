@@ -216,10 +216,14 @@ class Reads:
         rows = await self.pool.fetch(f"{ANALYZED_SPACES} WHERE s.analysis = $1 ORDER BY p.key", id)
         return found[0].model_copy(update={"spaces": [analyzed_space(row) for row in rows]})
 
-    async def plans(self, *, archived: bool = False, limit: int = 200) -> list[PlanSummary]:
-        """Newest first."""
+    async def plans(self, *, archived: bool = False, limit: int = 200, before: str | None = None) -> list[PlanSummary]:
+        """Newest first; ``before``: only those that come after this plan in that order."""
         rows = await self.pool.fetch(
-            "SELECT plan FROM read.plan WHERE archived <= $1 ORDER BY saved_at DESC, plan LIMIT $2", archived, limit
+            "SELECT plan FROM read.plan WHERE archived <= $1 AND ($3::text IS NULL OR (saved_at, plan) <"
+            " (SELECT saved_at, plan FROM read.plan WHERE plan = $3)) ORDER BY saved_at DESC, plan DESC LIMIT $2",
+            archived,
+            limit,
+            before,
         )
         return await self.summaries([row["plan"] for row in rows])
 

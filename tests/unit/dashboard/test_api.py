@@ -7,6 +7,7 @@ import json
 import httpx
 import pytest
 
+from shared.events.catalog.plan import PlanSaved
 from shared.events.commands import Problem, RegisterSource, RunPlan, SavePlan
 from shared.ops.vault import VaultError, open_secret
 from tests.store.test_projections import ANALYSIS, PLAN, SITE, SOURCE, history
@@ -193,5 +194,18 @@ async def test_the_openapi_document_describes_every_path_and_the_token(house: Ho
     for path, verb, operation in operations:
         assert path.startswith("/api/v1/"), path
         assert operation.get("summary"), (path, verb)
-        if verb == "post" and not path.endswith("/check"):  # a check records nothing
+        if verb == "post" and not path.endswith(("/check", "/logins")):  # they record nothing
             assert any(p["name"].lower() == "idempotency-key" for p in operation["parameters"]), path
+
+
+async def test_a_long_list_of_plans_is_read_page_by_page_and_the_next_page_is_named(told: House) -> None:
+    first = next(event for event in history() if isinstance(event, PlanSaved))
+    await told.log.append([first.model_copy(update={"plan": f"{n:032x}", "predecessor": None}) for n in range(4)])
+    await told.catch_up()
+    pages, path = [], "/api/v1/plans?limit=2"
+    while path:
+        answer = await told.client.get(path)
+        pages.append([plan["id"] for plan in answer.json()])
+        path = answer.links.get("next", {}).get("url", "")
+    assert [len(page) for page in pages] == [2, 2, 1] and len({id for page in pages for id in page}) == 5
+    assert pages[-1] == [PLAN], "the oldest comes last"
