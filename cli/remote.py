@@ -111,6 +111,9 @@ def add_source(
     token_from: TokenFrom = None,
     user: Annotated[str | None, typer.Option(help="User name, with --password-from.")] = None,
     password_from: Annotated[str | None, typer.Option(help=f"Password from {From}")] = None,
+    backup: Annotated[
+        bool, typer.Option("--backup", help="Ask the server (Data Center from 8.3 on) for a backup, and read that.")
+    ] = False,
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
@@ -119,7 +122,7 @@ def add_source(
     """Register a source. An address that begins with http is a server, anything else an export."""
     if not location.lower().startswith(("http://", "https://")):
         location = str(Path(location).expanduser().resolve())
-    body = {"name": name, "location": location}
+    body = {"name": name, "location": location, **({"kind": "backup"} if backup else {})}
     secret = credential(credential_reference, token_from, user, password_from)
     with Client.discover(url, token_file, data) as client:
         answer = client.post("/sources", {**body, "credential": secret} if secret else body)

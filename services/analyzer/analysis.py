@@ -19,7 +19,8 @@ from services.analyzer.domain.survey import SpaceSurvey
 from services.analyzer.people import keys_of, mark_duplicates, take_groups, take_people
 from shared.confluence.export import ExportDamaged, NoExport, Progress, take_in
 from shared.confluence.model import Space
-from shared.confluence.peers import open_source
+from shared.confluence.peers import open_server, open_source
+from shared.confluence.rest.backup import fetch
 from shared.confluence.source import (
     NotInSource,
     Source,
@@ -153,7 +154,9 @@ class Analysis:
             row = await self._pool.fetchrow("SELECT kind, location FROM people.source WHERE id = $1", self._source_id)
             if row is None:
                 raise LookupError("no such source")
-            if row["kind"] != "rest" and PeopleListed.__name__ not in parts:
+            if row["kind"] == "backup" and PeopleListed.__name__ not in parts:
+                await self._back_up()
+            elif row["kind"] != "rest" and PeopleListed.__name__ not in parts:
                 await self._take_in(Path(row["location"]))
         source = await self._sources.get(self._source_id)
         if AnalysisPlanned.__name__ not in parts:
@@ -175,6 +178,22 @@ class Analysis:
 
     def _tell(self, done: int) -> None:
         self._claim.progress["done"] = done
+
+    async def _back_up(self) -> None:
+        """The server's own backup, fetched and taken in like any export; the file is not needed afterwards."""
+
+        def tell(stage: str, done: int, of: int | None) -> None:
+            self._claim.progress.update(stage=stage, done=done, of=of)
+
+        file = self._settings.data / "backups" / f"{self._id}.zip"
+        client = await open_server(self._pool, self._settings, self._source_id)
+        try:
+            if not file.exists():  # else a worker before this one got that far
+                await fetch(client, file, tell)
+            await self._take_in(file)
+        finally:
+            await client.close()
+        file.unlink(missing_ok=True)
 
     async def _take_in(self, location: Path) -> None:
         def tell(progress: Progress) -> None:

@@ -30,7 +30,7 @@ class Handlers(Decider):
         taken = await self._pool.fetchval("SELECT id FROM people.source WHERE name = $1", command.name)
         if taken is not None and taken != source:
             return refused("name_taken", "A source of this name is there already.", "Choose another name.")
-        if command.kind != "rest" and (no := self._outside(Path(command.location))) is not None:
+        if command.kind in ("xml", "csv") and (no := self._outside(Path(command.location))) is not None:
             return no
         await self._pool.execute(
             "INSERT INTO people.source (id, name, kind, location, secret) VALUES ($1, $2, $3, $4, $5)"
@@ -65,7 +65,7 @@ class Handlers(Decider):
         rows = await self._store.read_stream(f"source-{command.source}")
         if not rows:
             return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
-        if isinstance(first := rows[0].event, SourceRegistered) and first.kind != "rest":
+        if isinstance(first := rows[0].event, SourceRegistered) and first.kind in ("xml", "csv"):
             return refused("no_credential", "An export is read without a credential.", "Nothing to do.", 422)
         # First the credential, then the event that tells of it: a command that dies between is sent again.
         await self._pool.execute("UPDATE people.source SET secret = $2 WHERE id = $1", command.source, command.secret)

@@ -11,6 +11,7 @@ from shared.confluence.cloud.transport import Gateway
 from shared.confluence.export import open_export
 from shared.confluence.login import Login, authorization
 from shared.confluence.rest import RestSource
+from shared.confluence.rest.client import Client
 from shared.confluence.source import Source, SourceUnsupported
 from shared.ops import vault
 from shared.ops.settings import Settings
@@ -45,6 +46,22 @@ async def open_source(pool: asyncpg.Pool, settings: Settings, source: str, gate:
             "The export has not been taken in yet. Analyze the source first: cloudward analyze SOURCE."
         )
     return open_export(Path(settings.export_store), row["export"])
+
+
+async def open_server(pool: asyncpg.Pool, settings: Settings, source: str) -> Client:
+    """The server of a source that is read by its backup. Raises SourceError, VaultError, LookupError."""
+    row = await pool.fetchrow("SELECT location, secret FROM people.source WHERE id = $1", source)
+    if row is None:
+        raise LookupError(f"no source {source}")
+    credential = await _credential(pool, settings, row["secret"])
+    return Client(
+        row["location"],
+        token=credential.get("token"),
+        username=credential.get("username"),
+        password=credential.get("password"),
+        timeout=settings.request_timeout,
+        id=source,
+    )
 
 
 async def open_site(pool: asyncpg.Pool, settings: Settings, site: str, gate: Gate) -> CloudSite:

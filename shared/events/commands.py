@@ -48,7 +48,7 @@ class RegisterSource(Command):
 
     SUBJECT: ClassVar[str] = "cmd.analyzer.register_source"
     name: str = Field(min_length=1, max_length=200)
-    kind: Literal["rest", "xml", "csv"]
+    kind: Literal["rest", "xml", "csv", "backup"]
     location: str = Field(min_length=1, max_length=2000)
     secret: Id | None = None
 

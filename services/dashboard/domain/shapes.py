@@ -53,15 +53,16 @@ class CredentialIn(Input):
 
 
 class SourceIn(Input):
-    """``kind`` may be left out: an address beginning with http is a server, anything else the path of an export."""
+    """``kind`` may be left out: an address beginning with http is a server, anything else the path of an export. ``backup``: the
+    server is asked for a backup of its whole site, by its API, and that is read."""
 
     name: str = Field(min_length=1, max_length=200)
     location: str = Field(min_length=1, max_length=2000)
-    kind: Literal["rest", "xml", "csv"] | None = None
+    kind: Literal["rest", "xml", "csv", "backup"] | None = None
     credential: CredentialIn | None = None
 
     @property
-    def detected_kind(self) -> Literal["rest", "xml", "csv"]:
+    def detected_kind(self) -> Literal["rest", "xml", "csv", "backup"]:
         if self.kind is not None:
             return self.kind
         return "rest" if self.location.lower().startswith(("http://", "https://")) else "xml"
@@ -500,7 +501,7 @@ class Repair(BaseModel):
 class Source(BaseModel):
     id: str
     name: str
-    kind: Literal["rest", "xml", "csv"]
+    kind: Literal["rest", "xml", "csv", "backup"]
     location: str
     registered_at: datetime
     replaced_at: datetime | None = Field(default=None, description="When it got another credential last.")

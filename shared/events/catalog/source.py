@@ -11,7 +11,7 @@ class SourceRegistered(Event):
 
     CATEGORY: ClassVar[str] = "source"
     source: Id
-    kind: Literal["rest", "xml", "csv"]
+    kind: Literal["rest", "xml", "csv", "backup"]
 
 
 class SourceCredentialReplaced(Event):

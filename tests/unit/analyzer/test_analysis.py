@@ -84,3 +84,20 @@ async def test_a_source_that_fails_ends_the_analysis_once_with_its_reason(bureau
     source = await bureau.register("rest", "http://127.0.0.1:9")
     analysis = await bureau.analyze(source)
     assert [type(e).__name__ for e in await bureau.events(analysis)] == ["AnalysisStarted", "AnalysisFailed"]
+
+
+async def test_a_server_that_is_read_by_its_backup_holds_what_rest_tells_and_the_addresses_besides(
+    bureau: Bureau,
+) -> None:
+    by_rest = await bureau.wiki("8.5.6")
+    row = await bureau.admin.fetchrow("SELECT location, secret FROM people.source WHERE id = $1", by_rest)
+    by_backup = await bureau.register("backup", row["location"], row["secret"])
+    sums, spaces, _ = await told(bureau, await bureau.analyze(by_rest))
+    other, others, _ = await told(bureau, await bureau.analyze(by_backup))
+    same = ("spaces", "pages", "blogposts", "comments", "attachments", "attachment_bytes")
+    assert {name: other[name] for name in same} == {name: sums[name] for name in same}
+    pages = [sorted(space.pages for space in found.values()) for found in (spaces, others)]
+    assert pages[0] == pages[1]
+    known = "SELECT count(*) FROM people.person WHERE source = $1 AND email IS NOT NULL"
+    assert await bureau.admin.fetchval(known, by_backup) > 0
+    assert list((bureau.settings.data / "backups").iterdir()) == []  # what was fetched is in the store of exports
