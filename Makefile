@@ -12,7 +12,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
+.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ chaos-short: dev ## Kill, pause and fail everything at work in 20 runs, and see 
 
 chaos: dev ## The same in 200 runs, with longer outages: some hours (ARGS="--seed 7" for others)
 	@$(BIN)/python -m tests.chaos --runs 200 --long $(ARGS)
+
+chaos-pauses: dev ## Executors asleep at 200 moments while others end their chunks, Postgres asleep for a minute
+	@$(BIN)/python -m tests.chaos --only pauses --runs 200 $(ARGS)
+
+chaos-stops: dev ## Plans stopped, continued and undone, 20 times with everybody alive and 20 with an executor killed before
+	@$(BIN)/python -m tests.chaos --only stops --runs 20 $(ARGS)
 
 test-containers: dev ## Run the tests of the store, of streams and connections on Postgres 17 and NATS in containers
 	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery/test_topology.py tests/delivery/test_bus.py $(ARGS)

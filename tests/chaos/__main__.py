@@ -1,6 +1,6 @@
 """Kills, pauses and fails everything at random moments, and sees that every plan ends as if nothing had happened.
 
-    python -m tests.chaos [--runs 20] [--seed 1] [--long]
+    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops]
 
 Prints each run with the faults that really hit its work, and ends with one line of JSON. Exit code 1: a promise was broken.
 """
@@ -75,6 +75,7 @@ async def sleepers(stage: Stage, chance: random.Random, tally: Tally, long: bool
 
 
 async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int) -> None:
+    await stage.prepare_stops()
     for killed in (False, True):
         done = 0
         while done < times:
@@ -83,6 +84,24 @@ async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int) -
                 done += 1
                 tell(found.line(), found.verdict)
                 tally.note(found.verdict)
+
+
+async def only(what: str, times: int, seed: int) -> Tally:
+    """Sleepers at so many moments and Postgres asleep for a minute; or so many stops, with and without a kill before each."""
+    tally, chance = Tally(), random.Random(seed)
+    async with open_stage(["bare"]) as stage:
+        if what == "stops":
+            await stops(stage, chance, tally, times)
+            tally.runs = 2 * times
+            return tally
+        asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), times)
+        tell(asleep.line(), asleep.verdict)
+        tally.add(asleep.verdict)
+        asleep = await pauses.database_asleep(stage, chance.randrange(10**6), 60.0)
+        tell(asleep.line(), asleep.verdict)
+        tally.note(asleep.verdict)
+        tally.runs = asleep.moments + times
+    return tally
 
 
 def tell(line: str, verdict: Verdict) -> None:
@@ -97,10 +116,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="longer outages, two planners")
+    parser.add_argument("--only", choices=("pauses", "stops"), help="instead of runs: --runs moments or stops")
     given = parser.parse_args()
     for name in ("asyncio", "asyncpg"):  # they complain of the servers that are killed
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    tally = asyncio.run(campaign(given.runs, given.seed, given.long))
+    if given.only:
+        tally = asyncio.run(only(given.only, given.runs, given.seed))
+    else:
+        tally = asyncio.run(campaign(given.runs, given.seed, given.long))
     print(tally.line())
     return 0 if tally.good and tally.runs >= given.runs else 1
 

@@ -142,6 +142,15 @@ class Stage:
             assert report["conserved"], report
             self.undisturbed[variant] = Undisturbed(await self.canonical(move), judge.created(journal))
 
+    async def prepare_stops(self) -> None:
+        """Moves the source that plans are stopped in, once and whole."""
+        if "shoal" not in self.undisturbed:
+            move, site, _, _before = await self.onto("bare", "shoal")
+            await self.world.run(move)
+            report = await self.world.ended(move, timeout=150)
+            assert report["status"] == "FINISHED", report
+            self.undisturbed["shoal"] = Undisturbed(await self.canonical(move), judge.created(await site.journal()))
+
     async def onto(
         self, variant: str, source: str = "pocket"
     ) -> tuple[Move, Site, Interference | None, dict[str, Any]]:
@@ -155,7 +164,10 @@ class Stage:
         return move, site, interference, before
 
     async def canonical(self, move: Move) -> str:
-        return (await self.world.canonical(move)).replace(self.world.servers["pocket"], "http://source")
+        text = await self.world.canonical(move)
+        for url in self.world.servers.values():
+            text = text.replace(url, "http://source")
+        return text
 
     async def source_writes(self) -> list[str]:
         """What the sources were asked to change since the last look."""

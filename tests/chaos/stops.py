@@ -1,14 +1,20 @@
-"""A plan stopped in the middle of a space, also with an executor that died inside a chunk just before."""
+"""A plan stopped in the middle of a space, also with an executor that died inside a chunk just before.
+
+It is continued in a new plan, through one more kill, to the site that an undisturbed plan makes; then both are undone.
+"""
 
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from cli.client import ENDED
 from tests.chaos import judge
 from tests.chaos.campaign import TAKEOVER, Stage
 from tests.chaos.faults import EXECUTORS, Violence, kill_executors
 from tests.chaos.judge import Happened, Verdict
+from tests.chaos.scene import Site
+from tests.e2e.world import Move, World
 
 # STOPPED follows the last end within this, seconds; with a dead executor its lease and some more.
 PROMPT, AFTER_THE_DEAD = 2.0, TAKEOVER + 5.0
@@ -21,11 +27,12 @@ class Stop:
     killed: bool
     waited: float = 0.0
     settled: int = 0
+    plans: list[Move] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
 
     def line(self) -> str:
         how = "with an executor killed inside a chunk just before" if self.killed else "with everybody alive"
-        return f"stop {how}: STOPPED {self.waited:.1f} s after the last end, {self.settled} chunks settled"
+        return f"stop {how}: STOPPED {self.waited:.1f} s after the last end, {self.settled} chunks settled; continued and undone"
 
 
 async def stop(stage: Stage, seed: int, *, killed: bool) -> Stop | None:
@@ -57,9 +64,54 @@ async def stop(stage: Stage, seed: int, *, killed: bool) -> Stop | None:
     found.verdict.unverified += judge.writes(events, journal).wrong + judge.strays(events, journal)
     found.verdict.unbalanced += await judge.unbalanced(world, events)
     found.verdict.diverged += judge.meddled(before, await site.admin("GET", "/canonical"), journal)
+    await _continued(stage, move, site, chance, found)
+    await _undone(stage, site, before, found)
     found.verdict.unverified += await judge.log_and_projections(world)
     found.verdict.diverged += await stage.source_writes()
     return found
+
+
+async def _continued(stage: Stage, move: Move, site: Site, chance: random.Random, found: Stop) -> None:
+    """A new plan ends what the stopped one left."""
+    following = await follow(stage.world, move, "continue")
+    await stage.world.run(following)
+    violence = Violence(stage.world, chance, TAKEOVER, long=False)
+    violence.plans = [following.plan]
+    await violence.strike(kill_executors(chance.choice(EXECUTORS)))
+    report = await stage.world.ended(following, timeout=150)
+    undisturbed, canonical = stage.undisturbed["shoal"], await stage.canonical(following)
+    if report["status"] != "FINISHED":
+        found.verdict.diverged.append(f"the plan that continues is {report['status']}, not FINISHED")
+    if canonical != undisturbed.canonical:
+        difference = judge.difference(undisturbed.canonical, canonical)
+        found.verdict.diverged.append(f"the continued site differs from an undisturbed one:\n{difference}")
+    events, journal = await judge.events_of(stage.world, following.plan), await site.journal()
+    extra = judge.created(journal) - undisturbed.created
+    found.verdict.duplicates += [f"{kind} “{name}” is there {n} times too often" for (kind, name), n in extra.items()]
+    found.verdict.unbalanced += await judge.unbalanced(stage.world, events)
+    found.plans += [following, move]
+
+
+async def _undone(stage: Stage, site: Site, before: dict[str, Any], found: Stop) -> None:
+    """The later plan first, then the one that it follows."""
+    for plan in found.plans:
+        undo = await follow(stage.world, plan, "undo")
+        await stage.world.run(undo)
+        report = await stage.world.ended(undo, timeout=150)
+        if report["status"] != "FINISHED":
+            found.verdict.diverged.append(f"the undo is {report['status']}, not FINISHED")
+        found.verdict.unbalanced += await judge.unbalanced(stage.world, await judge.events_of(stage.world, undo.plan))
+    after = await site.admin("GET", "/canonical")
+    for part in ("spaces", "groups"):
+        if after[part] != before[part]:
+            found.verdict.diverged.append(f"after both were undone the site's {part} are not as before")
+
+
+async def follow(world: World, move: Move, how: str) -> Move:
+    """A new plan that goes on from one which has ended."""
+    name = f"{how} of {move.name}"
+    plan = (await world.call("post", f"/plans/{move.plan}/{how}", {"name": name}))["id"]
+    return Move(name, plan, move.source, move.site, move.site_name, move.url)
 
 
 async def _ended_chunks(stage: Stage, plan: str) -> int:
