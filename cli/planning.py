@@ -201,6 +201,7 @@ def review(plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data
             for t in found["tasks"]
             if t["kind"] == "space" and (t["what"] != "all" or t["roots"] or t["new_key"])
         ],
+        "left_behind": found["left_behind"],
         "key_conflicts": found["key_conflicts"],
         "addresses": found["addresses"],
         "accepted": found["accepted"],
@@ -219,6 +220,8 @@ def review(plan: Plan, url: Url = None, token_file: TokenFile = None, data: Data
         key = f" as {part['new_key']}" if part["new_key"] else ""
         trees = f", {part['trees']} page trees" if part["trees"] else ""
         render.out.print(f"  {part['space']}{key}: {part['what']}{trees}")
+    for kind, n in document["left_behind"].items():
+        render.out.print(f"  {n:,} {kind.replace('_', ' ')}: stays behind, see the guide on what does not move")
     for each in judged:
         if each["result"] in ("warning", "error"):
             render.out.print(f"  {MARKS[each['result']]} {each['check']}: {each['count']}")

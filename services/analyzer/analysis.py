@@ -291,11 +291,12 @@ class Analysis:
                 survey.see(found)
                 if len(survey.findings) + len(survey.uses) + len(survey.holders) >= _ROWS_KEPT:
                     await self._keep(survey)
+            left = await source.left_behind(space.id)
         except NotInSource:
             log.info("a space is gone since it was listed", space=space.id)
             await self._forget(space.id)
             return None
-        numbers = survey.finish()
+        numbers = survey.finish(left)
         await self._keep(survey)
         related = await keys_of(self._pool, self._source_id, source, survey.named)
         async with self._pool.acquire() as connection, connection.transaction():

@@ -13,6 +13,7 @@ from shared.confluence import storage
 from shared.confluence.model import Comment, Content, Revision
 from shared.confluence.source import NotInSource
 from shared.events.catalog.work import Kind, ReferenceCount
+from shared.events.reasons import Reason
 
 Names = Literal["page", "blogpost", "content", "attachment", "space", "user", "shortcut", "url"]
 Why = Literal["not_in_source", "not_moved", "no_account", "no_counterpart", "moved_without"]
@@ -72,6 +73,9 @@ class Bodies:
         self._job, self._bases, self._key = job, tuple(bases), key
         self._people: dict[str, Resolved] = {}
         self._spaces: dict[str, str] = {}
+        self._renamed_files: bool | None = None
+        self._files: dict[str, dict[str, str]] = {}  # by the id on the site of what they hang on
+        self._content: str | None = None  # whose body is at hand, by the source's id
 
     @classmethod
     async def of(cls, job: Job) -> "Bodies":
@@ -83,6 +87,8 @@ class Bodies:
         ``markers``: those of inline comments stay, to find their places by. On the site they would dangle: the text in
         them stays, the marker goes.
         """
+        if not isinstance(content, Revision):
+            self._content = content.container if isinstance(content, Comment) else content.id
         if content.format == "wiki":
             return Body(content.body + await self._line(content))
         body = storage.modern_macros(content.body).text
@@ -133,6 +139,8 @@ class Bodies:
                 return Resolved(storage.ContentId(found[1])) if found else await self._absent(r.id)
             case storage.UrlRef():
                 return await self._url(r)
+            case storage.AttachmentRef():
+                return await self._file(r)
             case storage.ShortcutRef():
                 return Resolved(storage.Keep(), "no_counterpart")
             case _:
@@ -201,6 +209,57 @@ class Bodies:
             there = await self._job.site.content("blogpost" if found[0] is Kind.BLOGPOST else "page", found[1])
             return Resolved(storage.Title(new_key, there.title))
         return Resolved(kept)
+
+    async def _file(self, r: storage.AttachmentRef) -> Resolved:
+        """A file goes by its name, which is another one on the site where it was taken there."""
+        if not await self._any_renamed():
+            return Resolved(storage.Keep())
+        holder = await self._waited_for(r.page) if r.page is not None else self._content
+        container = await self._job.content_target(holder) if holder is not None else None
+        if holder is None or container is None or container[0] is Kind.ATTACHMENT:
+            return Resolved(storage.Keep())
+        if container[1] not in self._files:
+            self._files[container[1]] = await self._names(holder, *container)
+        name = self._files[container[1]].get(r.filename)
+        return Resolved(storage.Keep() if name is None else storage.Filename(name))
+
+    async def _any_renamed(self) -> bool:
+        """Whether any file of the source got another name on the site; asked once for a chunk."""
+        if self._renamed_files is None:
+            self._renamed_files = bool(
+                await self._job.pool.fetchval(
+                    "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
+                    " WHERE p.ledger = ANY($1) AND p.source = $2 AND o.kind = 'attachment' AND o.reason = 'title_clash' LIMIT 1",
+                    self._job.ledgers,
+                    self._job.source_id,
+                )
+            )
+        return self._renamed_files
+
+    async def _names(self, holder: str, kind: Kind, container: str) -> dict[str, str]:
+        """Old name to new of the files on a page that were renamed, unless another of the old name stands beside them."""
+        rows = await self._job.pool.fetch(
+            "SELECT DISTINCT o.id, o.target, o.reason FROM work.outcome o JOIN work.task t ON t.task = o.task"
+            " JOIN work.plan p ON p.plan = t.plan JOIN work.inventory i ON i.task = o.task AND i.epoch = t.inventory_epoch"
+            " AND i.kind = o.kind AND i.id = o.id WHERE p.ledger = ANY($1) AND p.source = $2 AND o.kind = 'attachment'"
+            " AND o.outcome = 'migrated' AND i.container = $3",
+            self._job.ledgers,
+            self._job.source_id,
+            holder,
+        )
+        if not any(row["reason"] == Reason.TITLE_CLASH for row in rows):
+            return {}
+        place: Literal["page", "blogpost"] = "blogpost" if kind is Kind.BLOGPOST else "page"
+        there = {file.id: file.filename async for file in self._job.site.attachments(place, container)}
+        found: dict[str, str] = {}
+        kept: set[str] = set()
+        for row in rows:
+            name = (await self._job.source.attachment(row["id"])).filename
+            if row["reason"] == Reason.TITLE_CLASH and row["target"] in there:
+                found[name] = there[row["target"]]
+            else:
+                kept.add(name)
+        return {old: new for old, new in found.items() if old not in kept}
 
     async def _renamed(self, id: str) -> bool:
         return bool(

@@ -16,6 +16,7 @@ from tests.chaos.scene import LOCAL, MIGRATOR, SETTLED
 from tests.e2e.world import Move, World
 
 pytestmark = pytest.mark.slow
+long = pytest.mark.chaos  # beside the kill tests, to keep the run of all others short
 
 POCKET = {"version": "7.19.0", "sample": "pocket"}
 _numbers = itertools.count(1)
@@ -99,7 +100,7 @@ def by_title(document: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.statement(92)
-@pytest.mark.parametrize("after", [9, 40])
+@pytest.mark.parametrize("after", [9, pytest.param(40, marks=long)])
 async def test_a_stopped_plan_that_is_continued_ends_as_if_it_had_never_been_stopped(
     world: World, south: str, undisturbed: str, after: int
 ) -> None:
@@ -119,6 +120,7 @@ async def test_a_stopped_plan_that_is_continued_ends_as_if_it_had_never_been_sto
     assert await world.twice(second) == []
 
 
+@long
 async def test_what_failed_is_retried_and_nothing_else(world: World) -> None:
     _, source = await pocket(world)
     first = await world.plan(source)
@@ -154,6 +156,7 @@ EDITS: tuple[dict[str, Any], ...] = (
 )
 
 
+@long
 async def test_changes_at_the_source_arrive_as_if_all_had_moved_at_once(world: World) -> None:
     name, source = await pocket(world)
     first = await world.plan(source)
@@ -239,6 +242,7 @@ async def test_an_undo_leaves_the_site_as_it_was(world: World) -> None:
         await follow(world, first, "retry-failed")
 
 
+@long
 async def test_what_somebody_has_touched_stays_with_all_that_it_lies_in(world: World) -> None:
     _, source = await pocket(world)
     first = await world.plan(source, tokens=dict([LOCAL]), users=[{"email": LOCAL[0], "name": "Local"}])

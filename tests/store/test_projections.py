@@ -13,7 +13,7 @@ import pytest
 
 from shared.events.catalog import chunk, plan, source, target, task
 from shared.events.catalog.analysis import AnalysisCompleted, AnalysisStarted, SpaceNumbers, SpacesAnalyzed
-from shared.events.catalog.work import Entity, Kind, KindCount, Outcome, Phase, Tally, TaskKind
+from shared.events.catalog.work import Entity, Kind, KindCount, LeftCount, Outcome, Phase, Tally, TaskKind
 from shared.events.contract import Actor, Context, Event, Recorded
 from shared.events.database import open_pool
 from shared.events.projections.base import Status
@@ -83,6 +83,7 @@ def history() -> list[Event]:
                 SpaceNumbers(
                     space=space, type="global", status="current", pages=pages, blogposts=0, comments=1, attachments=1,
                     attachment_bytes=10, missing_files=0,
+                    left=(LeftCount(kind="draft", count=pages),),
                 )
                 for space, pages in (("1", 3), ("2", 1))
             ),

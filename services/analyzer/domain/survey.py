@@ -5,12 +5,14 @@ Memory grows with the space's pages, by a few dozen bytes each (digests of title
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from shared.confluence.model import Content, Item, Named, Space, Surveyed
 from shared.confluence.storage import macros
 from shared.events.catalog.analysis import Guardrail, GuardrailCount, SpaceNumbers
+from shared.events.catalog.work import LeftCount
 
 # From how much on a guardrail points something out. Bytes, children of one page, depth (0 at the top), holders of a page.
 LIMITS: dict[Guardrail, int] = {
@@ -109,8 +111,8 @@ class SpaceSurvey:
             self._find(Guardrail.TITLE_CLASH, content.id, content.title, before + 1)
         self._titles[key] += 1
 
-    def finish(self) -> SpaceNumbers:
-        """The space's numbers; the findings about its tree come now."""
+    def finish(self, left: Mapping[str, int]) -> SpaceNumbers:
+        """The space's numbers; the findings about its tree come now. ``left``: what no plan moves, by kind."""
         for parent, children in sorted(self._children.items()):
             self._limit(Guardrail.TREE_WIDE, parent, None, children)
         counts = self._counts
@@ -130,6 +132,7 @@ class SpaceSurvey:
             macros=counts["macros"],
             restricted=counts["restricted"],
             guardrails=tuple(GuardrailCount(guardrail=g, count=n) for g, n in sorted(self._guardrails.items())),
+            left=tuple(LeftCount.model_validate({"kind": kind, "count": n}) for kind, n in sorted(left.items())),
         )
 
     def _limit(self, guardrail: Guardrail, content: str, title: str | None, number: int) -> None:

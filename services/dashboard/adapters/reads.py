@@ -236,7 +236,10 @@ class Reads:
         async with self.pool.acquire() as connection:
             choice = await connection.fetchrow(
                 "SELECT r.users, r.groups, r.accepted, r.key_conflicts, r.addresses, r.copy_of, r.start_at, r.start_refused,"
-                " coalesce(w.digest, '') AS digest FROM read.plan r LEFT JOIN work.plan w USING (plan) WHERE r.plan = $1",
+                " coalesce(w.digest, '') AS digest, (SELECT coalesce(jsonb_object_agg(key, n), '{}')::text FROM"
+                " (SELECT l.key, sum(l.value::bigint) AS n FROM read.plan_space s JOIN read.analysis_space a"
+                "  ON a.analysis = r.analysis AND a.space = s.space, jsonb_each_text(a.left_behind) l WHERE s.plan = r.plan"
+                "  GROUP BY l.key) sums) AS left_behind FROM read.plan r LEFT JOIN work.plan w USING (plan) WHERE r.plan = $1",
                 id,
             )
             tasks = await self._tasks(connection, summary, None if spaces else [], True)
@@ -244,7 +247,7 @@ class Reads:
         assert choice is not None
         return PlanDetail(
             **summary.model_dump(),
-            **choice,
+            **{**choice, "left_behind": json.loads(choice["left_behind"])},
             predecessor=await following.predecessor(self.pool, id),
             tasks=tasks,
             reasons=reasons,
@@ -466,6 +469,7 @@ def analyzed_space(row: asyncpg.Record) -> AnalyzedSpace:
     micros = values["last_edit"]
     values["last_edit"] = None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)
     values["guardrails"] = json.loads(values["guardrails"]) if values["guardrails"] else {}
+    values["left_behind"] = json.loads(values["left_behind"]) if values["left_behind"] else {}
     return AnalyzedSpace(id=row["space"], **values)
 
 

@@ -200,6 +200,16 @@ class Tables:
         )
         return dict(row) if row else {}
 
+    async def left_behind(self, analysis: str, spaces: list[str]) -> dict[str, int]:
+        """What these spaces hold besides and no plan moves, by kind, as the analysis counted it."""
+        rows = await self._pool.fetch(
+            "SELECT l.key AS kind, sum(l.value::bigint)::bigint AS n FROM read.analysis_space a,"
+            " jsonb_each_text(a.left_behind) l WHERE a.analysis = $1 AND a.space = ANY($2) GROUP BY l.key ORDER BY l.key",
+            analysis,
+            spaces,
+        )
+        return {row["kind"]: row["n"] for row in rows}
+
     async def _page(self, query: str, values: tuple[Any, ...], listing: Listing) -> list[asyncpg.Record]:
         place = len(values)
         return await self._pool.fetch(

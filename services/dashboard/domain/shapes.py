@@ -369,6 +369,9 @@ class AnalyzedSpace(BaseModel):
     macros: int | None = None
     restricted: int | None = None
     guardrails: dict[str, int] = Field(default_factory=dict)
+    left_behind: dict[str, int] = Field(
+        default_factory=dict, description="What no plan moves, by kind, as far as the source tells."
+    )
 
 
 class Spaces(BaseModel):
@@ -620,6 +623,9 @@ class PlanDetail(PlanSummary):
     digest: str = ""
     start_at: datetime | None = None
     start_refused: str | None = None
+    left_behind: dict[str, int] = Field(
+        default_factory=dict, description="What its spaces hold and no plan moves, by kind, as the analysis counted it."
+    )
     tasks: list[Task]
     reasons: list[ReasonGroup]
 

@@ -18,7 +18,7 @@ router = APIRouter(
     tags=["analyses"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE)), Depends(shown)]
 )
 
-_SPACE_COLUMNS = tuple(name for name in AnalyzedSpace.model_fields if name != "guardrails")
+_SPACE_COLUMNS = tuple(name for name in AnalyzedSpace.model_fields if name not in ("guardrails", "left_behind"))
 CSV: dict[int | str, dict[str, object]] = {200: {"content": {"text/csv": {}}}}
 
 

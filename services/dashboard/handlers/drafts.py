@@ -162,12 +162,14 @@ async def _review(service: Parts, id: str, errors: dict[str, str]) -> Response:
     sites = await service.reads.sites(found.site) if found.site else []
     source = await _source(service, found.source)
     sums = await service.tables.space_sums(source.analysis.id, found.spaces) if source.analysis else {}
+    left = await service.tables.left_behind(source.analysis.id, found.spaces) if source.analysis else {}
     return await _step(
         service,
         id,
         "review",
         site=sites[0] if sites else None,
         sums=sums,
+        left=left,
         errors={**found.missing(), **errors},
         acceptable=ACCEPTABLE,
         command=uuid4().hex,

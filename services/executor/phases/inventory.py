@@ -18,8 +18,8 @@ from services.executor.phases.choosing import choose
 from services.executor.phases.trees import Trees
 from shared.confluence.model import Item
 from shared.confluence.persons import person_key
-from shared.events.catalog.chunk import InventoryResult, LeftCount
-from shared.events.catalog.work import Kind, KindCount, TaskKind
+from shared.events.catalog.chunk import InventoryResult
+from shared.events.catalog.work import Kind, KindCount, LeftCount, TaskKind
 from shared.events.types import derived_id, new_id
 
 _BATCH = 1000

@@ -186,7 +186,7 @@ async def second_pass(job: Job) -> None:
     bodies = await Bodies.of(job)
     renamed = await job.pool.fetchval(
         "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task"
-        " WHERE t.plan = $1 AND o.kind IN ('page', 'blogpost') AND o.reason = 'title_clash' LIMIT 1",
+        " WHERE t.plan = $1 AND o.kind IN ('page', 'blogpost', 'attachment') AND o.reason = 'title_clash' LIMIT 1",
         job.saved.plan,
     )
 

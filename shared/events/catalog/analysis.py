@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from shared.events.catalog.work import LeftCount
 from shared.events.contract import Event, Part
 from shared.events.types import Bytes, Count, EntityId, Id, Micros, Release
 
@@ -54,6 +55,7 @@ class SpaceNumbers(Part):
     macros: Count | None = None
     restricted: Count | None = None  # pages and blog posts with a restriction
     guardrails: tuple[GuardrailCount, ...] = ()
+    left: tuple[LeftCount, ...] | None = None  # what it holds besides and no plan moves, as far as the source tells
 
 
 class AnalysisStarted(Event):

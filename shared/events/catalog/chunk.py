@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from shared.events.catalog.work import Entity, Kind, KindCount
+from shared.events.catalog.work import Entity, Kind, KindCount, LeftCount
 from shared.events.contract import Event, Part
 from shared.events.reasons import Reason
 from shared.events.types import Count, Digest, EntityId, Id
@@ -39,29 +39,6 @@ class ChunkReleased(ChunkEvent):
     """The worker lets go between two entities: it is shutting down. What is left is claimed anew."""
 
     entities: tuple[Entity, ...]
-
-
-LeftKind = Literal[
-    "template",
-    "draft",
-    "trash",
-    "like",
-    "favourite",
-    "personal_label",
-    "app_content",
-    "look",
-    "calendar",
-    "blueprint",
-    "task_report",
-    "version",
-]
-
-
-class LeftCount(Part):
-    """What a space holds at the source and no plan moves: so many of a kind."""
-
-    kind: LeftKind
-    count: Count
 
 
 class InventoryResult(Part):

@@ -217,3 +217,26 @@ class ReasonCount(Part):
     outcome: Outcome
     reason: Reason
     count: Count
+
+
+LeftKind = Literal[
+    "template",
+    "draft",
+    "trash",
+    "like",
+    "favourite",
+    "personal_label",
+    "app_content",
+    "look",
+    "calendar",
+    "blueprint",
+    "task_report",
+    "version",
+]
+
+
+class LeftCount(Part):
+    """What a space holds at the source and no plan moves: so many of a kind."""
+
+    kind: LeftKind
+    count: Count

@@ -1,5 +1,6 @@
 """The projection "connections": sources, sites and the analyses of sources."""
 
+import json
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -83,11 +84,12 @@ async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
             await connection.execute(
                 f"UPDATE {schema}.analysis SET chunks_done = chunks_done + 1 WHERE analysis = $1", event.analysis
             )
-            numbers = tuple(name for name in SpaceNumbers.model_fields if name != "guardrails")
+            numbers = tuple(name for name in SpaceNumbers.model_fields if name not in ("guardrails", "left"))
             places = ", ".join(f"${place}" for place in range(2, len(numbers) + 2))
             await connection.executemany(
-                f"INSERT INTO {schema}.analysis_space (analysis, {', '.join(numbers)}) VALUES ($1, {places})",
-                [(event.analysis, *(getattr(space, name) for name in numbers)) for space in event.spaces],
+                f"INSERT INTO {schema}.analysis_space (analysis, {', '.join(numbers)}, left_behind)"
+                f" VALUES ($1, {places}, ${len(numbers) + 2}::text::jsonb)",
+                [(event.analysis, *(getattr(space, name) for name in numbers), _left(space)) for space in event.spaces],
             )
             await connection.executemany(
                 f"INSERT INTO {schema}.analysis_guardrail VALUES ($1, $2, $3, $4)",
@@ -117,3 +119,7 @@ async def _fold(connection: Connection, row: Recorded, schema: str) -> None:
             )
         case _:
             pass
+
+
+def _left(space: SpaceNumbers) -> str | None:
+    return None if space.left is None else json.dumps({each.kind: each.count for each in space.left})

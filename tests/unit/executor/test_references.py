@@ -1,8 +1,9 @@
 """Each reference of a body is rewritten, or told with what it names and why it was not."""
 
+from collections.abc import AsyncIterator
 from datetime import date
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from services.executor.bodies import Bodies
 from shared.confluence.model import Content
@@ -89,6 +90,39 @@ async def test_what_waited_is_put_right_where_it_stands_on_the_site_and_nothing_
     address = "https://new.example.com/wiki/spaces/DOCS/pages/700011#part"
     assert done.text == f'<p>Somebody added this.</p><p><a href="{address}">x</a></p>{other}'
     assert (done.rewritten, done.waits) == (1, ())
+
+
+class JobWithFiles(FakeJob):
+    """Page 10 has two files that got another name on the site; of one of them the old name is there, too."""
+
+    files: ClassVar = {"40": "plan.png", "41": "map.png", "42": "map.png"}
+    there: ClassVar = {"att1": "plan (2).png", "att2": "map.png", "att3": "map (2).png"}
+    rows = (("40", "att1", "title_clash"), ("41", "att2", None), ("42", "att3", "title_clash"))
+
+    def __init__(self) -> None:
+        super().__init__({"10": "700010"})
+        self.ledgers = ["0" * 32]
+        self.source.attachment = self._attachment  # type: ignore[attr-defined]
+        self.site.attachments = self._attachments
+
+    async def fetchval(self, query: str, *_: Any) -> Any:
+        return "title_clash" in query and "'attachment'" in query
+
+    async def fetch(self, *_: Any) -> list[dict[str, Any]]:
+        return [{"id": id, "target": target, "reason": reason} for id, target, reason in self.rows]
+
+    async def _attachment(self, id: str) -> Any:
+        return SimpleNamespace(filename=self.files[id])
+
+    async def _attachments(self, *_: Any) -> AsyncIterator[Any]:
+        for id, filename in self.there.items():
+            yield SimpleNamespace(id=id, filename=filename)
+
+
+async def test_a_link_to_a_file_follows_the_name_that_it_got_on_the_site() -> None:
+    body = '<ac:image><ri:attachment ri:filename="plan.png" /></ac:image><ac:image><ri:attachment ri:filename="map.png" /></ac:image>'
+    done = await bodies(JobWithFiles()).rewrite(page(body))
+    assert done.text == body.replace("plan.png", "plan (2).png")
 
 
 async def test_a_link_that_was_broken_at_the_source_is_told_as_such_and_stays() -> None:
