@@ -469,7 +469,7 @@ def analyzed_space(row: asyncpg.Record) -> AnalyzedSpace:
     micros = values["last_edit"]
     values["last_edit"] = None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC)
     values["guardrails"] = json.loads(values["guardrails"]) if values["guardrails"] else {}
-    values["left_behind"] = json.loads(values["left_behind"]) if values["left_behind"] else {}
+    values["left_behind"] = values["left_behind"] or {}
     return AnalyzedSpace(id=row["space"], **values)
 
 
