@@ -58,6 +58,9 @@ bench-space: dev ## Measure one space of 50,000 pages and 5 GB through two execu
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store
 
+bench-capacity: dev ## Measure what a page costs in events, requests and bytes (ARGS="--pages 5000")
+	@$(BIN)/python -m tests.bench.capacity $(ARGS)
+
 bench-analysis: dev ## Measure an analysis of 10,000 spaces and 50,000 users, and listing the spaces
 	@$(BIN)/python -m tests.bench.analysis
 
