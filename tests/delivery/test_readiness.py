@@ -1,6 +1,7 @@
 """What /readyz says of each fault, on real servers: which check, within ten seconds, and that it ends with the repair."""
 
 import asyncio
+import html
 import os
 import signal
 import time
@@ -53,16 +54,30 @@ async def green(house: House, *services: str) -> None:
         await until(house, service, lambda status, _: status == 200, 40)
 
 
-async def degraded(house: House, check: str) -> None:
-    """The dashboard says so in /readyz, is ready all the same, and says it on its page."""
+PAGES = ("/", "/plans", "/plans/new", "/sources", "/sources/new", "/sites", "/sign-in")
+
+
+@asynccontextmanager
+async def signed_in(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser's session, begun while all is well."""
+    way_in = await house.call("post", "/sign-in-links", {"role": "admin"})
+    async with httpx.AsyncClient(
+        base_url=house.house.dashboard_url, trust_env=False, timeout=10, follow_redirects=True
+    ) as http:
+        assert (await http.get(way_in["path"])).status_code == 200
+        yield http
+
+
+async def degraded(house: House, check: str, http: httpx.AsyncClient) -> None:
+    """The dashboard says so in /readyz, is ready all the same, and serves every page with its state said."""
     checks = await until(
         house, "dashboard", lambda status, c: status == 200 and c[check]["state"] == "degraded", WITHIN + 5
     )
     sentence = checks[check]["detail"]
-    async with httpx.AsyncClient(base_url=house.house.dashboard_url, trust_env=False, timeout=10) as http:
-        answer = await http.get("/sign-in")
-    assert answer.status_code == 200
-    assert sentence[1:20] in answer.text.replace("&#34;", '"')
+    for page in PAGES:
+        answer = await http.get(page)
+        assert answer.status_code == 200, f"{page}: {answer.status_code}"
+        assert sentence[1:20] in html.unescape(answer.text), f"{page} does not say: {sentence}"
 
 
 @asynccontextmanager
@@ -155,11 +170,12 @@ async def test_a_read_only_database_turns_who_writes_red_and_the_dashboard_degra
     await house.house.wait_ready(60)
     admin = await asyncpg.connect(house.house.postgres.admin_dsn)
     try:
-        await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        await admin.execute("SELECT pg_reload_conf()")
-        for service in WORKERS:
-            await red(house, service, "database")
-        await degraded(house, "database")
+        async with signed_in(house) as http:
+            await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            await admin.execute("SELECT pg_reload_conf()")
+            for service in WORKERS:
+                await red(house, service, "database")
+            await degraded(house, "database", http)
     finally:
         await admin.execute("SET default_transaction_read_only = off")
         await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
@@ -170,13 +186,14 @@ async def test_a_read_only_database_turns_who_writes_red_and_the_dashboard_degra
 
 async def test_without_nats_all_but_the_dashboard_turn_red(house: House) -> None:
     await house.house.wait_ready(60)
-    house.house.nats.pause()
-    try:
-        for service in WORKERS:
-            await red(house, service, "nats")
-        await degraded(house, "nats")
-    finally:
-        house.house.nats.resume()
+    async with signed_in(house) as http:
+        house.house.nats.pause()
+        try:
+            for service in WORKERS:
+                await red(house, service, "nats")
+            await degraded(house, "nats", http)
+        finally:
+            house.house.nats.resume()
     await green(house, *WORKERS, "dashboard")
 
 
@@ -195,7 +212,8 @@ async def test_a_projection_that_stands_still_turns_the_planner_red_and_the_dash
             await red(house, "planner", "projection work")
             assert (await readiness(house, "dashboard"))[0] == 200
         else:
-            await degraded(house, f"projection {name}")
+            async with signed_in(house) as http:
+                await degraded(house, f"projection {name}", http)
     finally:
         await transaction.rollback()
         await holder.close()
