@@ -65,7 +65,9 @@ def build(image: str, commit: str | None = None) -> None:
     if commit is None:
         subprocess.run([*words, str(ROOT)], check=True, timeout=800, stdout=subprocess.DEVNULL)
         return
-    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    archive = subprocess.run(
+        ["git", "-c", "tar.umask=0022", "archive", commit], cwd=ROOT, check=True, capture_output=True
+    ).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as found:
         assert "Dockerfile" in found.getnames()
     subprocess.run([*words, "-"], input=archive, check=True, timeout=800, stdout=subprocess.DEVNULL)
