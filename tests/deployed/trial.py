@@ -108,7 +108,7 @@ class Trial:
     def canonical(self, site: str, url: str) -> str:
         """The site as one document, without ids and times, and without its own name and address."""
         text = json.dumps(self.admin("GET", f"/sites/{site}/canonical"), indent=1, sort_keys=True)
-        return text.replace(url, "http://site").replace(f'"{site}"', '"SITE"')
+        return text.replace(url, "http://site").replace(site, "SITE")
 
     def twice(self, site: str) -> list[dict[str, Any]]:
         """What was created on the site more than once, by what it is."""

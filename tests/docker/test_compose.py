@@ -95,15 +95,15 @@ def test_the_release_before_is_replaced_service_by_service_while_it_migrates(lif
         stack.compose("run", "--rm", "-T", "--no-deps", "secrets")
         stack.compose("run", "--rm", "-T", "--no-deps", "migrate")
         for service in ("planner", "executor", "analyzer", "dashboard", "sealer"):
-            trial.goes_on(plan, "upgraded")
+            trial.goes_on(plan, "site-upgraded")
             stack.up(service)
 
-    life.migrate(trial, "upgraded", upgrade)
+    life.migrate(trial, "site-upgraded", upgrade)
     images = {c["Service"]: image_of(c["Name"]) for c in stack.containers() if c["State"] == "running"}
     ours = {service for service, image in images.items() if image == NEW}
     assert ours == {"planner", "executor", "analyzer", "dashboard", "sealer"}
-    life.migrate(trial, "undisturbed")
-    assert life.documents["upgraded"] == life.documents["undisturbed"]
+    life.migrate(trial, "site-undisturbed")
+    assert life.documents["site-upgraded"] == life.documents["site-undisturbed"]
 
 
 def test_every_service_is_healthy_and_two_executors_run(stack: Stack) -> None:
@@ -162,16 +162,16 @@ def test_killing_each_container_in_turn_while_it_migrates_does_no_harm(life: Lif
     def kill(plan: str) -> None:
         # Not the stand-in, whose memory is what has to be judged.
         for container in [c for c in stack.containers() if c["State"] == "running" and c["Service"] != "sandbox"]:
-            trial.goes_on(plan, "killed")
+            trial.goes_on(plan, "site-killed")
             subprocess.run(["docker", "kill", container["Name"]], check=True, capture_output=True)
             killed.append(container["Service"])
             time.sleep(1)
             # Whoever is killed by hand stays dead until somebody says otherwise.
             subprocess.run(["docker", "start", container["Name"]], check=True, capture_output=True)
 
-    life.migrate(trial, "killed", kill)
+    life.migrate(trial, "site-killed", kill)
     assert sorted(killed) == ["analyzer", "dashboard", "executor", "executor", "nats", "planner", "postgres", "sealer"]
-    assert life.documents["killed"] == life.documents["undisturbed"]
+    assert life.documents["site-killed"] == life.documents["site-undisturbed"]
 
 
 def test_the_upgrade_runs_twice_without_harm(stack: Stack) -> None:

@@ -28,7 +28,7 @@ OVERLAY = ROOT / "deploy" / "k8s" / "overlays" / "sandbox"
 NAMESPACE = "cloudward-e2e"
 IMAGE = "cloudward:0.1.0"
 SERVICES = ("planner", "analyzer", "executor", "dashboard")
-CALM, DISTURBED = "calm", "disturbed"
+CALM, DISTURBED = "site-calm", "site-disturbed"
 # Leases short enough that a dead executor's work is taken over within seconds.
 QUICK = {"CLOUDWARD_LEASE": "6", "CLOUDWARD_REQUEST_TIMEOUT": "3", "CLOUDWARD_REOFFER": "8", "CLOUDWARD_SWEEP": "2"}
 SLOW = 0.8  # seconds for each answer of the site while it is disturbed
