@@ -147,3 +147,29 @@ async def test_each_stop_of_the_tab_key_is_seen(seen: Site) -> None:
             assert shown[1], f"{path}: no outline on {shown[0]}"
             assert shown[2], f"{path}: {shown[0]} is under the header"
     await context.close()
+
+
+async def test_the_report_prints_whole_and_without_controls(seen: Site) -> None:
+    context, page = await seen.open()
+    await page.goto(f"{seen.url}/plans/{PLAN}/report", wait_until="domcontentloaded")
+    await page.emulate_media(media="print")
+    for control in ("header", "footer", "nav", ".button", "button"):
+        assert await page.locator(control).filter(visible=True).count() == 0, control
+    for heading in ("Numbers", "What did not simply move", "To do by hand"):
+        assert await page.get_by_role("heading", name=heading).is_visible()
+    assert await page.get_by_text("of the log").first.is_visible(), "every print says as of which event it is"
+    await page.pdf(path=SHOTS / "report.pdf", format="A4", print_background=True)
+    await context.close()
+
+
+async def test_the_plan_page_moves_with_the_log_and_gives_back_connections(seen: Site) -> None:
+    """Six tabs of one browser: all of them load, and none shows less than another."""
+    context, first = await seen.open()
+    tabs = [first] + [await context.new_page() for _ in range(5)]
+    for tab in tabs:
+        await tab.goto(f"{seen.url}/plans/{RUNNING}", wait_until="domcontentloaded")
+    head = await seen.house.parts.reads.head()
+    for tab in tabs:
+        await expect(tab.locator("#position")).to_have_text(f"{head:,}", timeout=10_000)
+        await expect(tab.locator("#connection")).to_be_hidden()
+    await context.close()
