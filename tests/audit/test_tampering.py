@@ -29,6 +29,13 @@ def test_the_documentation_names_what_cannot_be_found() -> None:
     assert "Truncation and rewriting behind the last checkpoint" in " ".join(text.split())
 
 
+async def test_a_byte_of_every_column_is_changed_in_turn(log: Log) -> None:
+    rows = await (await log.connect()).fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'log.events'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert {f"a byte of {row['attname']}" for row in rows} <= {kind.name for kind in KINDS}
+
+
 async def test_an_earlier_export_names_the_very_event_that_was_rewritten(sealed: SealedLog) -> None:
     await sealed.append(30)
     await sealed.seal()
