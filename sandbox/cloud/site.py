@@ -16,6 +16,7 @@ from sandbox.cloud import (
     v2_admin,
     v2_comments,
     v2_content,
+    v2_lists,
     v2_spaces,
 )
 from sandbox.cloud.call import Call
@@ -45,6 +46,7 @@ _ROUTER = Router()
 for _method, _template, _handler in [
     *v2_content.ROUTES,
     *v2_comments.ROUTES,
+    *v2_lists.ROUTES,
     *v2_spaces.ROUTES,
     *v1_spaces.ROUTES,
     *v1_content.ROUTES,

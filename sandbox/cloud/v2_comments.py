@@ -10,13 +10,13 @@ from sandbox.cloud.storage import rendered_text
 from sandbox.cloud.v2_content import FORMATS, LISTED, STATUSES, body_doc, remove_comments, stored, version_doc
 from sandbox.wire import Answer, Document, answer
 
-_SORTS = ("created-date", "-created-date", "modified-date", "-modified-date")
-_LIST = {"body-format": LISTED, "status": STATUSES, "sort": _SORTS, "cursor": None, "limit": None}
-_CHILDREN = {"body-format": LISTED, "sort": _SORTS, "cursor": None, "limit": None}
+SORTS = ("created-date", "-created-date", "modified-date", "-modified-date")
+_LIST = {"body-format": LISTED, "status": STATUSES, "sort": SORTS, "cursor": None, "limit": None}
+LISTED_COMMENTS = {"body-format": LISTED, "sort": SORTS, "cursor": None, "limit": None}
 _CONTAINERS = {"page": "pageId", "blogpost": "blogPostId", "attachment": "attachmentId"}
 
 
-def _owner(call: Call, comment: Comment) -> Content | None:
+def owner_of(call: Call, comment: Comment) -> Content | None:
     """The page or blog post that decides who sees the comment."""
     if comment.container_kind == "attachment":
         attachment = call.site.attachments.get(comment.container)
@@ -27,7 +27,7 @@ def _owner(call: Call, comment: Comment) -> Content | None:
 def _visible(call: Call, id_: int, inline: bool) -> Comment:
     comment = call.site.comments.get(id_)
     if comment is not None and comment.inline is inline:
-        owner = _owner(call, comment)
+        owner = owner_of(call, comment)
         if owner is not None and call.site.sees(call.account, owner):
             return comment
     raise v2_missing("comment")
@@ -94,7 +94,7 @@ def _create(inline: bool) -> Handler:
         if given[0] == "parentCommentId":
             parent = _visible(call, int(document["parentCommentId"]), inline)
             container, kind = parent.container, parent.container_kind
-            top = _owner(call, parent)
+            top = owner_of(call, parent)
         elif given[0] == "attachmentId":
             attachment = visible_attachment(call, document["attachmentId"])
             container, kind, top = attachment.id, "attachment", site.content[attachment.container]
@@ -182,7 +182,7 @@ def _update(inline: bool) -> Handler:
             raise v2_refuse(400, "'version' is required")
         if not document.get("body"):
             raise v2_refuse(400, "'body' is required")
-        owner = _owner(call, comment)
+        owner = owner_of(call, comment)
         assert owner is not None
         if comment.author != account.id:
             call.v2_may(call.site.spaces[owner.space], ("administer", "space"))
@@ -212,7 +212,7 @@ def _delete(inline: bool) -> Handler:
         account = call.user()
         site = call.site
         comment = _visible(call, v2_id(call.params[0], "comment"), inline)
-        owner = _owner(call, comment)
+        owner = owner_of(call, comment)
         assert owner is not None
         if comment.author != account.id:
             call.v2_may(site.spaces[owner.space], ("delete", "comment"))
@@ -231,14 +231,14 @@ def _delete(inline: bool) -> Handler:
 
 def _replies(inline: bool) -> Handler:
     def replies(call: Call) -> Answer:
-        rules.v2_query(call.request, _CHILDREN)
+        rules.v2_query(call.request, LISTED_COMMENTS)
         comment = _visible(call, v2_id(call.params[0], "comment"), inline)
-        return _listed(call, comment.children)
+        return listed_comments(call, comment.children)
 
     return replies
 
 
-def _listed(call: Call, ids: list[int]) -> Answer:
+def listed_comments(call: Call, ids: list[int]) -> Answer:
     wanted = call.request.get("body-format")
     comments = [call.site.comments[id_] for id_ in ids]
     sort = call.request.get("sort") or "created-date"
@@ -263,7 +263,7 @@ def _of_content(kind: str, inline: bool) -> Handler:
         found = [id_ for id_ in ids if call.site.comments[id_].inline is inline]
         if states:
             found = [id_ for id_ in found if call.site.comments[id_].resolution in states]
-        return _listed(call, found)
+        return listed_comments(call, found)
 
     return comments
 
@@ -306,7 +306,7 @@ def _attachments(kind: str) -> Handler:
         rules.v2_query(
             call.request,
             {
-                "sort": _SORTS,
+                "sort": SORTS,
                 "cursor": None,
                 "status": ("current", "archived", "trashed"),
                 "mediaType": None,

@@ -272,3 +272,24 @@ async def test_a_property_is_created_once_and_updated_by_version(site: Site) -> 
 async def test_an_unknown_address_is_404_and_a_wrong_method_405(site: Site) -> None:
     assert (await site.migrator.get("/wiki/api/v2/nothing")).status_code == 404
     assert (await site.migrator.patch("/wiki/api/v2/pages")).status_code == 405
+
+
+async def test_what_hangs_on_content_is_listed_over_the_whole_site_as_far_as_one_may_see(site: Site) -> None:
+    open_, closed = await site.space(), await site.space("SHUT", private=True)
+    for space in (open_, closed):
+        page = await site.page(space, "Page", "<p>the red fox</p>")
+        for data in (b"one", b"two"):
+            await site.attach(page["id"], "a.txt", data)
+        body = {"representation": "storage", "value": "<p>c</p>"}
+        await site.migrator.post("/wiki/api/v2/footer-comments", json={"pageId": page["id"], "body": body})
+        selection = {"textSelection": "red", "textSelectionMatchCount": 1, "textSelectionMatchIndex": 0}
+        inline = {"pageId": page["id"], "body": body, "inlineCommentProperties": selection}
+        await site.migrator.post("/wiki/api/v2/inline-comments", json=inline)
+    for what in ("attachments", "footer-comments", "inline-comments"):
+        seen = [(await who.get(f"/wiki/api/v2/{what}")).json()["results"] for who in (site.migrator, site.reader)]
+        assert [len(each) for each in seen] == [2, 1], what
+    file = (await site.reader.get("/wiki/api/v2/attachments?filename=a.txt")).json()["results"][0]
+    version = (await site.reader.get(f"/wiki/api/v2/attachments/{file['id']}/versions/1")).json()
+    assert (version["number"], version["nextVersion"]) == (1, 2)
+    assert (await site.reader.get(f"/wiki/api/v2/pages/{file['pageId']}/versions/1")).json()["number"] == 1
+    assert (await site.reader.get(f"/wiki/api/v2/pages/{file['pageId']}/versions/9")).status_code == 404
