@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,25 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.privacy import SCAN, report
 from tests.scratch import folder
 from tests.servers import Choice, Database, NatsServer, PostgresServer, choose, start_nats, start_postgres
 
 USED: set[str] = set()
 # What a machine may be short of for good. Any other skip fails a run that says CLOUDWARD_TEST_SKIPS=refuse.
 FORGIVEN = ("the kernel ends orphans on Linux only", "only root changes the account", "no nginx on this machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_private() -> Iterator[None]:
+    """Looks for planted names, addresses, tokens and passwords where none may be (``tests.privacy``), in all that the run leaves
+    behind. What is found is told at its end, and fails one that says CLOUDWARD_TEST_PRIVATE=refuse."""
+    with SCAN.watching():
+        yield
+    if SCAN.found and os.environ.get("CLOUDWARD_TEST_PRIVATE") == "refuse":
+        pytest.fail(report(SCAN.found), pytrace=False)
+    if SCAN.found:
+        warnings.warn(f"names where none may be:\n{report(SCAN.found)}", stacklevel=1)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +77,7 @@ async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
     """A database of its own with the schema of this release and nothing in it."""
     database = await postgres.fresh_database()
     yield database
+    await SCAN.database(os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0], database.admin_dsn)
     await postgres.drop_database(database)
 
 

@@ -132,12 +132,13 @@ def configuration(listen: str, store: str, passwords: Mapping[str, str], *, sync
 class EmbeddedNats:
     """One NATS server with JetStream in ``data / "nats"``.
 
-    ``admin`` adds a user of that name who may do everything, for tests. ``fast`` does not sync to disk: JetStream is
-    never the truth here, so that costs nothing but time after a crash of the machine.
+    ``admin`` adds a user of that name who may do everything, and ``trace`` logs every message whole: for tests. ``fast``
+    does not sync to disk: JetStream is never the truth here, so that costs nothing but time after a crash of the machine.
     """
 
     data: Path
     admin: bool = False
+    trace: bool = False
     fast: bool = True
     port: int = 0
     _child: Child | None = field(default=None, repr=False)
@@ -178,7 +179,7 @@ class EmbeddedNats:
 
     def configuration(self) -> str:
         """The server's configuration file, passwords included."""
-        return configuration(
+        return ("trace: true\n" if self.trace else "") + configuration(
             f"127.0.0.1:{self.port}",
             str(self.store),
             {user: self.password(user) for user in self.users},

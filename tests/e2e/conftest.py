@@ -1,15 +1,26 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from tests.e2e.world import World, open_world
+from tests.e2e.world import QUICK, World, open_world
+from tests.privacy import SCAN, Collector
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """Where the world's traces go."""
+    collector = Collector(SCAN)
+    yield collector
+    collector.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def world(scratch: Path) -> AsyncIterator[World]:
+async def world(scratch: Path, collector: Collector) -> AsyncIterator[World]:
     """One Cloudward for all end-to-end tests; every test moves to a site of its own."""
-    async with open_world(scratch / "world", exports=[Path("/")]) as world:
+    settings = {**QUICK, "CLOUDWARD_OTLP_ENDPOINT": collector.url}
+    async with open_world(scratch / "world", exports=[Path("/")], settings=settings) as world:
         yield world
 
 

@@ -19,6 +19,7 @@ from cli.client import ENDED, Client
 from cli.embedded.supervisor import Supervisor
 from cli.tryout import SERVER_TOKEN, SITE_CREDENTIAL
 from shared.events.reasons import Reason
+from tests.privacy import CANARY
 
 ACCEPTED = [
     Reason.FILE_MISSING,
@@ -77,7 +78,7 @@ class World:
     ) -> str:
         """Registers a source: one of the sandbox's servers, or an export."""
         self._count += 1
-        body: dict[str, Any] = {"name": f"source {self._count}"}
+        body: dict[str, Any] = {"name": f"{CANARY} source {self._count}"}
         if server is not None:
             body |= {"location": self.servers[server], "credential": credential or {"token": SERVER_TOKEN}}
         else:
@@ -101,7 +102,13 @@ class World:
         self._count += 1
         name = f"site-{self._count}-{random.randrange(10**6)}"
         made = (await self._sandbox.post("/instances", json={"kind": "cloud", "name": name, "options": options})).json()
-        body = {"name": name, "url": made["url"], "kind": "sandbox", "sandbox": True, "credential": SITE_CREDENTIAL}
+        body = {
+            "name": f"{CANARY} {name}",
+            "url": made["url"],
+            "kind": "sandbox",
+            "sandbox": True,
+            "credential": SITE_CREDENTIAL,
+        }
         return str((await self.call("post", "/sites", body))["id"]), name, made["url"]
 
     async def move(self, server: str | None = None, export: Path | None = None, **options: Any) -> Move:
@@ -116,7 +123,7 @@ class World:
         site, site_name, url = await self.site(**options)
         self._count += 1
         body = {
-            "name": f"plan {self._count}",
+            "name": f"{CANARY} plan {self._count}",
             "source": source,
             "site": site,
             "users": "all",
