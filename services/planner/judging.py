@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from shared.confluence.macros import macro
 from shared.events.catalog.analysis import Guardrail, SpacesAnalyzed
 from shared.events.catalog.plan import PlanSaved
 from shared.events.checks import CHECKS, Check, Result, guide
@@ -78,6 +79,7 @@ class Judge:
             Check.ATTACHMENT_LIMITS: self._pointed_out(Guardrail.ATTACHMENT_OVER_LIMIT),
             Check.TITLE_CLASHES: self._pointed_out(Guardrail.TITLE_CLASH),
             Check.RESTRICTIONS_BY_DEPARTED: self._departed,
+            Check.MACROS_UNAVAILABLE: self._macros,
             Check.EXTERNAL_DIRECTORY: self._directories,
             Check.GLOBAL_SETTINGS: self._global,
             Check.LICENCE_SEATS: self._seats,
@@ -207,6 +209,27 @@ class Judge:
         findings = [
             {"space": r["key"], "content": r["content"], "title": r["title"] or "", "left": r["holders"] - r["here"]}
             for r in rows
+        ]
+        return ("warning" if findings else "passed"), findings
+
+    async def _macros(self) -> Found:
+        """Macros of the plan's spaces that Cloud does not have for certain, by the plan's analysis."""
+        rows = await self._pool.fetch(
+            "SELECT macro, sum(uses)::bigint AS uses, count(*) AS pages FROM people.macro_use"
+            " WHERE analysis = $1 AND space = ANY($2) GROUP BY macro ORDER BY uses DESC, macro",
+            self._saved.analysis,
+            list(self._saved.spaces),
+        )
+        findings = [
+            {
+                "macro": r["macro"],
+                "uses": r["uses"],
+                "pages": r["pages"],
+                "on Cloud": known.availability,
+                "do": known.note,
+            }
+            for r in rows
+            if (known := macro(r["macro"])).availability != "available"
         ]
         return ("warning" if findings else "passed"), findings
 

@@ -43,3 +43,33 @@ async def test_a_plan_starts_unless_a_check_forbids_it_and_all_checks_are_judged
         await other.close()
         await admin.close()
     await pool.close()
+
+
+async def test_macros_of_the_plans_spaces_that_cloud_lacks_are_a_warning_with_what_to_do(database: Database) -> None:
+    plan = saved(spaces=("1",))
+    admin = await database.connect()
+    await admin.executemany(
+        "INSERT INTO people.macro_use VALUES ($1, $2, $3, $4, 'Page', $5)",
+        [
+            (plan.analysis, space, name, content, uses)
+            for space, name, content, uses in (
+                ("1", "toc", "11", 2),
+                ("1", "html", "11", 1),
+                ("1", "drawio", "11", 3),
+                ("1", "drawio", "12", 4),
+                ("2", "rss", "21", 9),  # not of this plan
+            )
+        ],
+    )
+    await admin.close()
+    pool = await open_pool(database.settings("planner"), application="planner")
+    async with EventStore(pool) as store:
+        judged = {each.check: each for each in await Judge(store, pool, plan, True).all()}
+    await pool.close()
+    found = judged[Check.MACROS_UNAVAILABLE]
+    assert (found.result, found.forbids) == ("warning", False)
+    assert [(f["macro"], f["uses"], f["pages"], f["on Cloud"]) for f in found.findings] == [
+        ("drawio", 7, 2, "app"),
+        ("html", 1, 1, "unavailable"),
+    ]
+    assert all(f["do"] for f in found.findings)
