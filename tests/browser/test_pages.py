@@ -162,9 +162,12 @@ async def test_the_report_prints_whole_and_without_controls(seen: Site) -> None:
     await context.close()
 
 
-async def test_the_plan_page_moves_with_the_log_and_gives_back_connections(seen: Site) -> None:
-    """Six tabs of one browser: all of them load, and none shows less than another."""
+async def test_a_stop_says_what_it_leaves_and_six_tabs_of_a_plan_all_show_the_present(seen: Site) -> None:
+    """Six tabs of one browser: all of them load, and none shows less than another. The connections are too few for as many streams."""
     context, first = await seen.open()
+    await first.goto(f"{seen.url}/plans/{RUNNING}/stop", wait_until="domcontentloaded")
+    told = await first.inner_text("main")
+    assert "Of 2 spaces, 0 are complete on the site; 1 is begun and stays private; 1 is not begun." in told
     tabs = [first] + [await context.new_page() for _ in range(5)]
     for tab in tabs:
         await tab.goto(f"{seen.url}/plans/{RUNNING}", wait_until="domcontentloaded")

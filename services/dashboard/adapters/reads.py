@@ -347,6 +347,11 @@ class Reads:
         )
         return [ReportedDifference(**row) for row in rows]
 
+    async def begun(self, plan: str) -> int:
+        """Spaces of a plan whose task has begun and not ended."""
+        query = "SELECT count(*) FROM read.task WHERE plan = $1 AND space IS NOT NULL AND ended_at IS NULL"
+        return int(await self.pool.fetchval(query, plan))
+
     async def caused(self, plan: str, reason: str, after: int, limit: int) -> list[asyncpg.Record]:
         """What ended for a reason after a position, whole events at a time, so that the next page can begin after the last."""
         return await self.pool.fetch(

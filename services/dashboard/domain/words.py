@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from services.dashboard.domain.pace import LEAST_DONE, LEAST_SECONDS, Chart, Doing, Left, rounded
-from services.dashboard.domain.shapes import Counts, PlanDetail, PlanSummary, ReasonGroup
+from services.dashboard.domain.shapes import Counts, PlanSummary, ReasonGroup
 from shared.events.reasons import EXPLANATIONS, Reason
 
 KIND_WORDS = {
@@ -153,14 +153,17 @@ def chunks(value: int) -> str:
     return f"{number(value)} chunk{'' if value == 1 else 's'}"
 
 
-def progress_of_spaces(plan: PlanDetail) -> str:
-    """What a stop would leave behind."""
-    part = sum(task.link is not None and task.state not in ("migrated", "failed") for task in plan.tasks)
-    rest = plan.spaces.selected - plan.spaces.migrated - plan.spaces.failed - part
+def progress_of_spaces(plan: PlanSummary, begun: int) -> str:
+    """What a stop would leave behind. ``begun``: spaces whose task has begun and not ended."""
+    rest = plan.spaces.selected - plan.spaces.migrated - plan.spaces.failed - begun
     return (
-        f"Of {counted(plan.spaces.selected, 'space')}, {number(plan.spaces.migrated)} are complete on the site;"
-        f" {number(part)} are there in part and stay private; {number(rest)} are not begun."
+        f"Of {counted(plan.spaces.selected, 'space')}, {number(plan.spaces.migrated)} {_are(plan.spaces.migrated)} complete on the site;"
+        f" {number(begun)} {_are(begun)} begun and {'stays' if begun == 1 else 'stay'} private; {number(rest)} {_are(rest)} not begun."
     )
+
+
+def _are(value: int) -> str:
+    return "is" if value == 1 else "are"
 
 
 def meaning(reason: str) -> str:

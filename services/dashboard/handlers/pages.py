@@ -124,6 +124,7 @@ async def _confirm(service: Parts, found: PlanDetail, verb: Verb, error: str | N
         label=label,
         command=uuid4().hex,
         consent=consent,
+        begun=await service.reads.begun(found.id) if verb == "stop" else 0,
         name=f"{found.name[:190]} (copy)",
         error=error,
     )
