@@ -18,6 +18,8 @@ from typing import Any
 
 import asyncpg
 import httpx
+from google.protobuf.text_format import MessageToString
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from cli.embedded.supervisor import Supervisor
 from cli.tryout import SERVER_TOKEN, SITE_CREDENTIAL
@@ -161,8 +163,12 @@ def _joined(data: bytes, start: int, end: int) -> bool:
 SCAN = Scan()
 
 
+# Of spans and traces: bytes of chance, in which anything may be read.
+_RANDOM_IDS = re.compile(rb'(?m)^\s*(?:parent_)?(?:span|trace)_id: ".*"$')
+
+
 class Collector:
-    """Takes traces by OTLP over HTTP, as a backend would, and has them looked at. ``kept``: all of them, as they came."""
+    """Takes traces by OTLP over HTTP, as a backend would, and has them looked at. ``kept``: all of them, as text."""
 
     def __init__(self, scan: Scan) -> None:
         kept = self.kept = bytearray()
@@ -170,8 +176,10 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 data = self.rfile.read(int(self.headers.get("content-length", 0)))
-                kept.extend(data)
-                scan.look("traces", self.path, data)
+                text = MessageToString(ExportTraceServiceRequest.FromString(data), as_utf8=True).encode()
+                text = _RANDOM_IDS.sub(b"", text)
+                kept.extend(text)
+                scan.look("traces", self.path, text)
                 self.send_response(200)
                 self.end_headers()
 
