@@ -1,6 +1,6 @@
 """The pages of sources and sites: what is connected, what is in it, and adding one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -12,7 +12,7 @@ from services.dashboard.domain.access import Permission
 from services.dashboard.domain.attention import unresolved
 from services.dashboard.domain.listing import Listing
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import CredentialIn, RepairIn, SiteIn, Source, SourceIn
+from services.dashboard.domain.shapes import CredentialIn, RepairIn, ReplaceIn, SiteIn, Source, SourceIn
 from services.dashboard.handlers import connections
 from services.dashboard.handlers.context import Needs, Parts, PartsOf
 from services.dashboard.handlers.live import live, region
@@ -22,6 +22,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permissi
 
 Command = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 Text = Annotated[str, Form(max_length=2000)]
+Connected = Literal["sources", "sites"]
 
 
 @router.get("/sources")
@@ -114,6 +115,43 @@ async def add_site(
         return page(service, "site_new.html", status=422, values=values, errors=_errors(error), command=uuid4().hex)
     await service.caught_up(recorded.position)
     return RedirectResponse("/sites", 303)
+
+
+@router.get("/{of}/{id}/credential")
+async def another_credential(service: PartsOf, of: Connected, id: str) -> Response:
+    return await _credential_page(service, of, id, {}, {})
+
+
+@router.post("/{of}/{id}/credential")
+async def replace_credential(
+    service: PartsOf,
+    of: Connected,
+    id: str,
+    command: Command,
+    email: Text = "",
+    token: Text = "",
+    username: Text = "",
+    password: Text = "",
+) -> Response:
+    values = {"email": email.strip(), "username": username.strip()}
+    replace = connections.replace_site_credential if of == "sites" else connections.replace_source_credential
+    try:
+        credential = _credential(token=token.strip(), password=password, **values)
+        recorded = await replace(service, command, id, ReplaceIn(credential=credential))
+    except (ValidationError, ProblemError) as error:
+        told = _errors(error).values()
+        return await _credential_page(service, of, id, values, {"token": " ".join(told)}, 422)
+    await service.caught_up(recorded.position)
+    return RedirectResponse("/sites" if of == "sites" else f"/sources/{id}", 303)
+
+
+async def _credential_page(
+    service: Parts, of: Connected, id: str, values: dict[str, str], errors: dict[str, str], status: int = 200
+) -> Response:
+    thing = await (connections.show_site(service, id) if of == "sites" else _source(service, id))
+    command = uuid4().hex
+    more = {"of": of, "thing": thing, "values": values, "errors": errors, "command": command}
+    return page(service, "credential.html", status=status, **more)
 
 
 @router.get("/live/sources/{source}")

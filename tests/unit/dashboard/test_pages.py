@@ -107,6 +107,18 @@ async def test_a_form_of_another_site_does_nothing_and_a_double_click_is_one_com
     assert len(browser.owners.asked) == 1
 
 
+@pytest.mark.parametrize(("of", "id"), [("sources", SOURCE), ("sites", SITE)])
+async def test_a_credential_is_replaced_by_a_form_that_keeps_no_secret(browser: House, of: str, id: str) -> None:
+    url = f"/{of}/{id}/credential"
+    form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', (await browser.client.get(url)).text))
+    wrong = await browser.client.post(url, data={**form, "token": "", "username": "half", "email": "half"})
+    assert wrong.status_code == 422 and browser.owners.asked == []
+    answer = await browser.client.post(url, data={**form, "token": "new-secret-token"})
+    assert answer.status_code == 303, answer.text
+    command = browser.owners.asked[-1]
+    assert command.SUBJECT.endswith("_credential") and "new-secret-token" not in command.model_dump_json()
+
+
 @pytest.mark.statement(77, 87, 101)
 @pytest.mark.parametrize("verb", ["run", "stop"])
 async def test_a_plan_is_run_and_stopped_from_its_page_which_then_shows_it(browser: House, verb: str) -> None:
