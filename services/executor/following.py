@@ -75,7 +75,8 @@ async def chain_of(pool: asyncpg.Pool, saved: PlanSaved, kind: str, space: str |
         kinds = ["space"] if space is not None else ["users", "groups"]
         rows = await pool.fetch(_ALL, [saved.site, saved.ledger], saved.source, kinds, space)
         made = tuple(Before(r["task"], r["marker"], r["epoch"], r["ending"]) for r in rows)
-        return Chain(saved.follow, (saved.plan, saved.predecessor), made)
+        chain = await pool.fetch(_CHAIN, saved.plan, kind, space)
+        return Chain(saved.follow, tuple(r["plan"] for r in chain), made)
     rows = await pool.fetch(_CHAIN, saved.plan, kind, space)
     before = [
         Before(r["task"], r["marker"], r["epoch"] and (-r["epoch"] if r["listed"] else r["epoch"]), r["ending"])

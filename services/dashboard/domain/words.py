@@ -246,6 +246,10 @@ def line(plan: PlanSummary) -> str:
             moved = f"{number(done(pages))} of {about}{counted(max(plan.pages_total, pages.selected), 'page')}"
             ended = spaces.migrated + spaces.failed
             return f"{moved}; {number(ended)} of {counted(spaces.selected, 'space')} ended."
+        case "FINISHED" if plan.follow == "undo":
+            stay = sum(counts.skipped for counts in plan.kinds.values())
+            left = f"; {number(stay)} of all that it made stay and are listed" if stay else ""
+            return f"{counted(pages.migrated, 'page')} removed in {taken(plan)}{left}. {kept}"
         case "FINISHED":
             return f"{counted(spaces.migrated, 'space')}, {counted(pages.migrated, 'page')} in {taken(plan)}. {kept}"
         case "STOPPED":
