@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from time import monotonic
 
 import structlog
 
@@ -50,13 +51,17 @@ class Feed:
         try:
             while True:
                 moved.clear()
+                began = monotonic()
                 position, regions = await self._compute()
                 if regions != self.regions or position != self.position:
                     async with self._changed:
                         self.position, self.regions = position, dict(regions)
                         self.version += 1
                         self._changed.notify_all()
-                await asyncio.sleep(COALESCE)
+                # From change to change, not from the end of one to the next: what it takes to compute is part of the wait. A machine
+                # that needs longer than that gets as long to breathe.
+                took = monotonic() - began
+                await asyncio.sleep(max(COALESCE - took, min(took, COALESCE) / 2))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(moved.wait(), TICK)
         except Exception as error:  # noqa: BLE001 - whatever it is, who watches must hear of it

@@ -1,11 +1,13 @@
 """The pages: plans, one plan, and the actions on it. Whole without JavaScript; live with it."""
 
+from time import monotonic
 from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.dashboard.adapters.pace import Pace
 from services.dashboard.adapters.tables import PLANS, SPACES, STATUSES
 from services.dashboard.domain import attention
 from services.dashboard.domain.access import Permission
@@ -31,6 +33,7 @@ from shared.events.types import derived_id
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
+PACE = 2.0  # seconds between two looks at rate, time left and what is under way: they shall not flicker
 FIRST = 25  # spaces shown on the plan's own page
 _PLAN_COMMANDS: dict[str, type[PlanCommand]] = {
     "stop": StopPlan,
@@ -202,11 +205,14 @@ async def live_plans(request: Request, service: PartsOf) -> Response:
 @router.get("/live/plans/{plan}")
 async def live_plan(request: Request, service: PartsOf, plan: str) -> Response:
     await _plan(service, plan)
+    last: list[tuple[float, Pace]] = []
 
     async def regions() -> dict[str, str]:
         found = await _plan(service, plan)
         rows = await _first_spaces(service, found)
-        pace = await service.paces.of(found)
+        if not last or monotonic() - last[0][0] > PACE or found.ended_at is not None:
+            last[:] = [(monotonic(), await service.paces.of(found))]
+        pace = last[0][1]
         return {
             **({name: region(name, plan=found, pace=pace) for name in ("pace", "chart")} if found.started_at else {}),
             **{name: region(name, plan=found) for name in ("head", "kinds", "causes")},
