@@ -74,12 +74,13 @@ async def sleepers(stage: Stage, chance: random.Random, tally: Tally, long: bool
     tally.note(asleep.verdict)
 
 
-async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int) -> None:
-    await stage.prepare_stops()
+async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int, *, go_on: bool = False) -> None:
+    if go_on:
+        await stage.prepare_stops()
     for killed in (False, True):
         done = 0
         while done < times:
-            found = await stopping.stop(stage, chance.randrange(10**6), killed=killed)
+            found = await stopping.stop(stage, chance.randrange(10**6), killed=killed, go_on=go_on)
             if found is not None:
                 done += 1
                 tell(found.line(), found.verdict)
@@ -91,7 +92,7 @@ async def only(what: str, times: int, seed: int) -> Tally:
     tally, chance = Tally(), random.Random(seed)
     async with open_stage(["bare"]) as stage:
         if what == "stops":
-            await stops(stage, chance, tally, times)
+            await stops(stage, chance, tally, times, go_on=True)
             tally.runs = 2 * times
             return tally
         asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), times)

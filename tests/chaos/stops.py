@@ -32,10 +32,12 @@ class Stop:
 
     def line(self) -> str:
         how = "with an executor killed inside a chunk just before" if self.killed else "with everybody alive"
-        return f"stop {how}: STOPPED {self.waited:.1f} s after the last end, {self.settled} chunks settled; continued and undone"
+        return f"stop {how}: STOPPED {self.waited:.1f} s after the last end, {self.settled} chunks settled" + (
+            "; continued and undone" if self.plans else ""
+        )
 
 
-async def stop(stage: Stage, seed: int, *, killed: bool) -> Stop | None:
+async def stop(stage: Stage, seed: int, *, killed: bool, go_on: bool = False) -> Stop | None:
     """Stops a plan at a moment of chance. None: it was over before, or nothing was under way to be killed."""
     world, chance = stage.world, random.Random(seed)
     move, site, _, before = await stage.onto("bare", "shoal")
@@ -64,8 +66,9 @@ async def stop(stage: Stage, seed: int, *, killed: bool) -> Stop | None:
     found.verdict.unverified += judge.writes(events, journal).wrong + judge.strays(events, journal)
     found.verdict.unbalanced += await judge.unbalanced(world, events)
     found.verdict.diverged += judge.meddled(before, await site.admin("GET", "/canonical"), journal)
-    await _continued(stage, move, site, chance, found)
-    await _undone(stage, site, before, found)
+    if go_on:
+        await _continued(stage, move, site, chance, found)
+        await _undone(stage, site, before, found)
     found.verdict.unverified += await judge.log_and_projections(world)
     found.verdict.diverged += await stage.source_writes()
     return found
