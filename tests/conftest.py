@@ -121,8 +121,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if config.pluginmanager.has_plugin("xdist"):
-            # Among several workers, one drives whole Cloudwards, one test after the other; files stay together.
-            file = item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group("e2e" if file.startswith("tests/e2e/") else file))
+            # Tests that share one Cloudward run one after the other on one of several workers; files stay together.
+            shared = "world" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("e2e" if shared else item.nodeid.partition("::")[0]))
         if item.get_closest_marker("docker") and not choose().docker:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers"))

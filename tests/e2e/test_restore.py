@@ -13,7 +13,7 @@ from shared.events.audit.check import check
 from shared.events.audit.folder import CheckpointFolder
 from tests.e2e.world import Move, World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("restore")]
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]  # as long as four others; make chaos-short runs it
 
 SERVER = {"south": {"version": "7.19.0", "sample": "south"}}
 

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.e2e.world import QUICK, World, open_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("traces")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

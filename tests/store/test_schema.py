@@ -129,8 +129,8 @@ async def test_a_service_checks_that_the_schema_is_what_it_needs(
 
 
 async def test_releases_are_ordered_by_their_numbers() -> None:
-    assert schema._order("0.10.0") > schema._order("0.9.12")
-    assert schema._order("1.0.0-rc1") == schema._order("1.0.0")
+    assert schema.order("0.10.0") > schema.order("0.9.12")
+    assert schema.order("1.0.0-rc1") == schema.order("1.0.0")
 
 
 async def test_waiting_for_the_schema_ends_when_it_is_there(bare: Database) -> None:

@@ -150,8 +150,9 @@ LEFT JOIN people.plan_key g ON g.plan = t.plan AND g.space = t.space
 WHERE t.plan = $1 AND t.space IS NOT NULL ORDER BY s.key, m.kind DESC, length(m.id), m.id
 """
 _REFERENCES = """
-SELECT t.space, r.kind, r.id, r.names, r.why, r.count FROM read.reference r JOIN read.task t USING (task)
-WHERE t.plan = $1 ORDER BY t.space, r.id, r.kind, r.why, r.names
+-- Whether a body was written for good when its page was made or later depends on what was there first: it is one body.
+SELECT t.space, CASE WHEN r.kind = 'comment' THEN r.kind ELSE 'body' END AS kind, r.id, r.names, r.why, r.count
+FROM read.reference r JOIN read.task t USING (task) WHERE t.plan = $1 ORDER BY t.space, r.id, kind, r.why, r.names
 """
 _ANALYSIS = """
 SELECT a.*, (SELECT json_object_agg(guardrail, n)::text FROM (SELECT guardrail, sum(count)::bigint AS n

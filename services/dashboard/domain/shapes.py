@@ -655,7 +655,7 @@ class ReportedTask(BaseModel):
 
 
 class ReportedReference(BaseModel):
-    """References of one body: ``id`` of its page, blog post or comment, ``names`` what they name, ``why`` what became of
+    """References of one body: ``kind`` body or comment, ``id`` of its page, blog post or comment, ``names`` what they name, ``why`` what became of
     them ("rewritten", or why they were not resolved)."""
 
     space: str | None

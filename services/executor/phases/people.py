@@ -10,7 +10,7 @@ from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from shared.confluence import access
 from shared.confluence.access import STANDINGS
-from shared.confluence.site import Account, NameTaken
+from shared.confluence.site import Account, AccountHidden, NameTaken
 from shared.events.catalog.work import AccessRule, Entity, Outcome
 from shared.events.reasons import GENERIC_GROUPS, Reason
 
@@ -61,7 +61,7 @@ async def users(job: Job) -> None:
         rule = await _rule(job, row, account, giving, enabled=person["active"] is not False)
         standing = STANDINGS[rule]
         if account is None:
-            account = await job.site.create_account(email)
+            account = await _created(job, email)
         await job.pool.execute(
             "INSERT INTO people.account VALUES ($1, $2, $3)"
             " ON CONFLICT (site, person) DO UPDATE SET account_id = excluded.account_id",
@@ -76,6 +76,17 @@ async def users(job: Job) -> None:
         return row.migrated(rule=rule)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _created(job: Job, email: str) -> Account:
+    """A new account. Two people of the source may have one address, and another chunk may just have made it for the other."""
+    try:
+        return await job.site.create_account(email)
+    except AccountHidden:
+        found = await job.site.find_account(email)
+        if found is None:
+            raise
+        return found
 
 
 async def _rule(job: Job, row: Row, account: Account | None, giving: set[str], *, enabled: bool) -> AccessRule:

@@ -208,6 +208,20 @@ async def test_jira_mails_new_people_and_the_organization_does_not(town: Any) ->
         assert here.groups() == {f"confluence-users-{here.name}", "staff"}
 
 
+async def test_an_account_that_another_chunk_makes_for_the_same_address_meanwhile_is_taken(town: Any) -> None:
+    here = await town()
+    await here.settle()
+    find = here.site.find_account
+
+    async def just_missed(email: str) -> None:
+        here.site.find_account = find
+        await here.site.create_account(email)
+
+    here.site.find_account = just_missed
+    ann, *_ = await here.move()
+    assert ann.outcome is Outcome.MIGRATED, ann
+
+
 async def test_an_account_that_existed_is_linked_without_a_mail(town: Any) -> None:
     here = await town(users=BEFORE["without"])
     await here.settle(email=ANN.upper())
