@@ -6,7 +6,6 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ class Traced:
 def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     """The application. Bound to the loopback, it answers only to the loopback's names: a page elsewhere that has its
     own name resolve to 127.0.0.1 gets nothing."""
-    app = FastAPI(
+    app = _Application(
         title="Cloudward",
         version="1",
         description="Moves Confluence Server and Data Center to Confluence Cloud. Every command takes an `Idempotency-Key`;"
@@ -209,7 +208,6 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
     app.add_middleware(Traced)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    _describe(app)
     return app
 
 
@@ -235,24 +233,22 @@ def _calls(dependant: Dependant) -> Iterator[object]:
         yield from _calls(dependency)
 
 
-def _describe(app: FastAPI) -> None:
+class _Application(FastAPI):
     """Adds to the OpenAPI document what FastAPI does not know of: the bearer token (the check itself is ``context.Needs``), and
     that everything that goes wrong is told as a problem. The document is made when somebody first asks for it."""
-    made = app.openapi
 
-    @cache
-    def described() -> dict[str, Any]:
-        document = made()
-        components = document.setdefault("components", {})
-        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-        schemas = components.setdefault("schemas", {})
-        schemas["ProblemDocument"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        document["security"] = [{"bearer": []}]
-        return document
-
-    app.openapi = described  # type: ignore[method-assign] # the framework's own way to extend the document
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+            schemas = components.setdefault("schemas", {})
+            schemas["ProblemDocument"] = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            document["security"] = [{"bearer": []}]
+            self.openapi_schema = document
+        return self.openapi_schema
 
 
 def _methods(request: Request) -> str:

@@ -1,7 +1,7 @@
 """Stores credentials. This service can write them, and has no right to read them back."""
 
+from services.dashboard.domain.inputs import CredentialIn
 from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import CredentialIn
 from shared.events.projections.base import Pool
 from shared.events.types import derived_id
 from shared.ops.vault import seal

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.dashboard.domain.shapes import PlanIn
+from services.dashboard.domain.inputs import PlanIn
 from shared.events.catalog.plan import MoveOptions
 from shared.events.reasons import Reason
 

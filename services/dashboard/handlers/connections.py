@@ -5,18 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from services.dashboard.domain.access import Permission
+from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import (
-    Analysis,
-    CredentialIn,
-    Recorded,
-    RepairIn,
-    ReplaceIn,
-    Site,
-    SiteIn,
-    Source,
-    SourceIn,
-)
+from services.dashboard.domain.shapes import Analysis, Recorded, Site, Source
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import (
     Analyze,

@@ -12,9 +12,10 @@ from services.dashboard.adapters.tables import ANALYZED
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.attention import unresolved
 from services.dashboard.domain.draft import ACCEPTABLE, STEPS, Draft
+from services.dashboard.domain.inputs import RunIn
 from services.dashboard.domain.listing import Listing
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import RunIn, Source
+from services.dashboard.domain.shapes import Source
 from services.dashboard.handlers import plans
 from services.dashboard.handlers.context import Needs, Parts, PartsOf
 from services.dashboard.handlers.rendering import page

@@ -8,8 +8,9 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from services.dashboard.domain.access import Permission
+from services.dashboard.domain.inputs import ReplaceIn, SiteIn
 from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import Login, ReplaceIn, SiteIn
+from services.dashboard.domain.shapes import Login
 from services.dashboard.handlers import connections
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, everybody
 from services.dashboard.handlers.rendering import page

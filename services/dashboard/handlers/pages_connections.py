@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from services.dashboard.adapters.tables import ANALYZED
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.attention import unresolved
+from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn
 from services.dashboard.domain.listing import Listing
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import CredentialIn, RepairIn, ReplaceIn, SiteIn, Source, SourceIn
+from services.dashboard.domain.shapes import Source
 from services.dashboard.handlers import connections
 from services.dashboard.handlers.context import Needs, Parts, PartsOf
 from services.dashboard.handlers.live import live, region

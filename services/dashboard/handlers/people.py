@@ -8,8 +8,9 @@ from fastapi.responses import StreamingResponse
 
 from services.dashboard.adapters.people import PeopleReads, correction_row
 from services.dashboard.domain.access import Permission
+from services.dashboard.domain.inputs import DomainsIn, MapIn
 from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import Domain, DomainsIn, MapIn, PersonAddress, Recorded
+from services.dashboard.domain.shapes import Domain, PersonAddress, Recorded
 from services.dashboard.handlers.analyses import CSV, csv_answer
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import CorrectAddresses, RecordMap, ReviewDomains

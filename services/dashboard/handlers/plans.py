@@ -11,22 +11,10 @@ from pydantic import BaseModel
 
 from services.dashboard.adapters.reads import totals
 from services.dashboard.domain.access import Permission
+from services.dashboard.domain.inputs import CopyIn, DecideIn, PlanIn, RunIn, ScheduleIn
 from services.dashboard.domain.problems import ProblemError, immutable, not_found
 from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
-from services.dashboard.domain.shapes import (
-    CheckOut,
-    CopyIn,
-    DecideIn,
-    PlanDetail,
-    PlanIn,
-    PlanSummary,
-    Recorded,
-    Report,
-    RoundOut,
-    RunIn,
-    ScheduleIn,
-    UndoOut,
-)
+from services.dashboard.domain.shapes import CheckOut, PlanDetail, PlanSummary, Recorded, Report, RoundOut, UndoOut
 from services.dashboard.domain.tables import to_csv
 from services.dashboard.handlers.context import API, CommandId, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.catalog.plan import Follow

@@ -8,8 +8,8 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from services.dashboard.domain.access import CALLER, PERMITTED, Permission, Role
+from services.dashboard.domain.inputs import TokenIn
 from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import TokenIn
 from services.dashboard.handlers.context import Needs, Parts, PartsOf
 from services.dashboard.handlers.rendering import page
 

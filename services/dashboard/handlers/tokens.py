@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends
 
 from services.dashboard.domain.access import CALLER, Permission
-from services.dashboard.domain.shapes import Recorded, SignInLink, SignInLinkIn, TokenIn, TokenMade, TokenShown
+from services.dashboard.domain.inputs import SignInLinkIn, TokenIn
+from services.dashboard.domain.shapes import Recorded, SignInLink, TokenMade, TokenShown
 from services.dashboard.handlers.context import CommandId, Needs, PartsOf
 from shared.events.types import Id
 

@@ -8,15 +8,9 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from services.dashboard.domain.access import CALLER, Permission
+from services.dashboard.domain.inputs import WebhookIn
 from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import (
-    DeliveriesShown,
-    DeliveryShown,
-    Recorded,
-    WebhookIn,
-    WebhookMade,
-    WebhookShown,
-)
+from services.dashboard.domain.shapes import DeliveriesShown, DeliveryShown, Recorded, WebhookMade, WebhookShown
 from services.dashboard.domain.webhooks import EVENTS
 from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf
 from services.dashboard.handlers.rendering import page

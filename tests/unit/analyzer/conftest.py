@@ -19,8 +19,8 @@ from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.logins import Logins
 from services.dashboard.adapters.reads import Reads
 from services.dashboard.adapters.secrets import Secrets
+from services.dashboard.domain.inputs import CredentialIn
 from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import CredentialIn
 from services.dashboard.handlers.context import Parts
 from shared.events.claims import Claims
 from shared.events.commands import Analyze, Command, RegisterSource, Reply
