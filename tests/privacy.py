@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import asyncpg
 import httpx
@@ -137,13 +138,15 @@ class Scan:
             self.answer(response)
             return response
 
-        Supervisor.start, Supervisor.stop = started, stopped  # type: ignore[method-assign]
-        httpx.Client.send, httpx.AsyncClient.send = sent, asent  # type: ignore[method-assign]
-        try:
+        with contextlib.ExitStack() as stack:
+            for owner, name, watched in (
+                (Supervisor, "start", started),
+                (Supervisor, "stop", stopped),
+                (httpx.Client, "send", sent),
+                (httpx.AsyncClient, "send", asent),
+            ):
+                stack.enter_context(mock.patch.object(owner, name, watched))
             yield
-        finally:
-            Supervisor.start, Supervisor.stop = start, stop  # type: ignore[method-assign]
-            httpx.Client.send, httpx.AsyncClient.send = send, asend  # type: ignore[method-assign]
 
 
 def _finds(data: bytes, word: bytes) -> Iterator[int]:

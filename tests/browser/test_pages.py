@@ -10,6 +10,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import expect
 
 from shared.events.catalog.plan import PlanSaved
+from shared.events.commands import SavePlan
 from tests.browser.conftest import RUNNING, SHOTS, Site
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.test_pages import PAGES
@@ -87,7 +88,7 @@ async def test_a_plan_is_made_from_source_to_review_without_javascript(site: Sit
     assert "By hand, test" in await page.inner_text("main")
     await page.get_by_role("button", name="Save", exact=True).click()
     saved = site.house.owners.asked[-1]
-    assert type(saved).__name__ == "SavePlan" and saved.spaces == ["1"]  # type: ignore[attr-defined]
+    assert isinstance(saved, SavePlan) and saved.spaces == ["1"]
     await context.close()
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
-from shared.events.commands import SavePlan
+from shared.events.commands import CopyPlan, SavePlan
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
 
@@ -341,7 +341,8 @@ async def test_a_plan_is_copied_under_another_name(browser: House) -> None:
     form = dict(re.findall(r'name="(key|command)" value="([^"]+)"', html))
     assert 'value="First move (copy)"' in html
     assert (await browser.client.post(f"/plans/{PLAN}/copy", data={**form, "name": "Again"})).status_code == 303
-    assert (type(browser.owners.asked[-1]).__name__, browser.owners.asked[-1].name) == ("CopyPlan", "Again")  # type: ignore[attr-defined]
+    asked = browser.owners.asked[-1]
+    assert isinstance(asked, CopyPlan) and asked.name == "Again"
 
 
 async def test_a_cause_leads_to_everything_that_ended_so_and_the_report_to_what_is_to_do(browser: House) -> None:

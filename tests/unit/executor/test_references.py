@@ -92,6 +92,14 @@ async def test_what_waited_is_put_right_where_it_stands_on_the_site_and_nothing_
     assert (done.rewritten, done.waits) == (1, ())
 
 
+class SourceWithFiles(FakeSource):
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = files
+
+    async def attachment(self, id: str) -> Any:
+        return SimpleNamespace(filename=self._files[id])
+
+
 class JobWithFiles(FakeJob):
     """Page 10 has two files that got another name on the site; of one of them the old name is there, too."""
 
@@ -102,7 +110,7 @@ class JobWithFiles(FakeJob):
     def __init__(self) -> None:
         super().__init__({"10": "700010"})
         self.ledgers = ["0" * 32]
-        self.source.attachment = self._attachment  # type: ignore[attr-defined]
+        self.source = SourceWithFiles(self.files)
         self.site.attachments = self._attachments
 
     async def fetchval(self, query: str, *_: Any) -> Any:
@@ -110,9 +118,6 @@ class JobWithFiles(FakeJob):
 
     async def fetch(self, *_: Any) -> list[dict[str, Any]]:
         return [{"id": id, "target": target, "reason": reason} for id, target, reason in self.rows]
-
-    async def _attachment(self, id: str) -> Any:
-        return SimpleNamespace(filename=self.files[id])
 
     async def _attachments(self, *_: Any) -> AsyncIterator[Any]:
         for id, filename in self.there.items():
