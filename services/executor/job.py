@@ -103,7 +103,7 @@ async def rows_of(pool: asyncpg.Pool, claim: Claim, epoch: int | None, kind: Kin
 
 @dataclass(slots=True)
 class Job:
-    """Everything a phase needs. ``me``: the migrator's account. ``taken``: ids on the site adopted by this chunk."""
+    """Everything a phase needs. ``me``: the migrator's account."""
 
     claim: Claim
     pool: asyncpg.Pool
@@ -118,7 +118,6 @@ class Job:
     bases: tuple[str, ...]  # addresses under which the source's own links are written
     chain: Chain
     started_at: datetime  # of the task
-    taken: set[str] = field(default_factory=set)
     _space: SiteSpace | None = None
     _source_key: str | None = None
     _keys: dict[str, str] = field(default_factory=dict)
@@ -173,10 +172,31 @@ class Job:
         return None if row is None else (Kind(row["kind"]), str(row["target"]))
 
     async def is_mapped(self, target: str) -> bool:
-        """Whether this id of the site already stands for an entity of the source."""
-        return target in self.taken or bool(
+        """Whether this id of the site is the recorded outcome of an entity of the source."""
+        return bool(
             await self.pool.fetchval(
                 "SELECT true FROM work.id_map WHERE site = $1 AND target = $2 LIMIT 1", self.site_id, target
+            )
+        )
+
+    async def take(self, row: Row, target: str) -> bool:
+        """Lets what was made or found on the site stand for this row, and for no other, whoever looks at the same moment.
+
+        False: it stands for another row already, which was made or found by this chunk, by another one or by an earlier plan.
+        """
+        return bool(
+            await self.pool.fetchval(
+                "INSERT INTO work.taken AS t (site, target, source, kind, id, task) SELECT $1, $2, $3, $4, $5, $6"
+                " WHERE NOT EXISTS (SELECT FROM work.id_map m WHERE m.site = $1 AND m.target = $2"
+                " AND (m.source, m.kind, m.id) <> ($3, $4, $5))"
+                " ON CONFLICT (site, target) DO UPDATE SET task = excluded.task"
+                " WHERE (t.source, t.kind, t.id) = (excluded.source, excluded.kind, excluded.id) RETURNING true",
+                self.site_id,
+                target,
+                self.source_id,
+                row.kind.value,
+                row.id,
+                self.claim.work.task,
             )
         )
 

@@ -129,6 +129,7 @@ class Manager:
             await self._pool.execute("DELETE FROM people.dry_object WHERE ledger = ANY($1)", ended)
             await self._pool.execute("DELETE FROM people.account WHERE site = ANY($1)", ended)
             await self._pool.execute("DELETE FROM people.site_group WHERE site = ANY($1)", ended)
+            await self._pool.execute("DELETE FROM work.taken WHERE site = ANY($1)", ended)
 
     async def mind_logins(self) -> None:
         await logins.mind(self._store, self._pool, self._append)

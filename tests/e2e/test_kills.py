@@ -1,9 +1,11 @@
 """An analysis whose analyzer dies goes on by itself. Kills of everything else: ``tests.chaos``."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from sandbox.sample.pocket import pocket
 from tests.e2e.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -43,3 +45,29 @@ async def test_an_analyzer_killed_in_an_analysis_goes_on_by_itself_and_counts_th
 
 def numbers(analysis: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in analysis.items() if isinstance(v, int) and k not in ("position", "started", "completed")}
+
+
+async def test_of_two_equal_comments_made_after_a_kill_each_has_its_own(world: World) -> None:
+    await world.server("islet", {"version": "7.19.0", "sample": "pocket"})
+    move = await world.move("islet")
+    islet = replace(move, site_name="islet")
+    lit = next(c.id for c in pocket(7).contents.values() if c.body == "<p>Lit.</p>")
+    # Both executors die before the first of the two was made: the next attempt looks for each, and makes both itself.
+    fault = await world.fault(islet, method="GET", contains=f"/{lit}?", action="hold", when="after")
+    await world.run(move)
+    await world.held(islet, fault)
+    for name in ("executor-1", "executor-2"):
+        world.house.kill(name)
+    await world.release(islet, fault)
+    report = await world.ended(move)
+    assert report["status"] == "FINISHED"
+    targets = await world.rows(
+        "SELECT id, target FROM work.id_map m JOIN work.plan p ON p.site = m.site"
+        " WHERE p.plan = $1 AND m.kind = 'comment'",
+        move.plan,
+    )
+    assert len({row["target"] for row in targets}) == len(targets)
+    undisturbed = await world.plan(move.source)
+    await world.run(undisturbed)
+    assert (await world.ended(undisturbed))["status"] == "FINISHED"
+    assert await world.canonical(move) == await world.canonical(undisturbed)

@@ -65,8 +65,7 @@ async def _copy(job: Job, row: Row, kind: Kind, target: str, attachment: Attachm
     defect = Reason.VERSIONS_INCOMPLETE if lacking else None
     for n in range(1, 50):
         name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
-        if look and (found := await _adoptable(job, kind, target, name)):
-            job.taken.add(found.id)
+        if look and (found := await _adopted(job, row, kind, target, name)):
             made, digest = await _go_on(job, row, target, attachment, earlier, found, None)
             why = Reason.TITLE_CLASH if n > 1 else defect
             digest = digest or await _digest(job, row.id)
@@ -85,6 +84,8 @@ async def _copy(job: Job, row: Row, kind: Kind, target: str, attachment: Attachm
                 )
             except NameTaken:
                 continue
+        if not await job.take(row, made.id):
+            continue  # somebody was quicker to find it than its maker to say whose it is
         made, digest = await _go_on(job, row, target, attachment, earlier, made, hashing.digest)
         return row.migrated(
             made.id,
@@ -170,14 +171,10 @@ def _renamed(filename: str, n: int) -> str:
     return f"{path.stem} ({n}){path.suffix}"
 
 
-async def _adoptable(job: Job, kind: Kind, container: str, filename: str) -> SiteAttachment | None:
-    """A file of this name on the container that the migrator put there and that stands for nothing else."""
+async def _adopted(job: Job, row: Row, kind: Kind, container: str, filename: str) -> SiteAttachment | None:
+    """A file of this name on the container that the migrator put there and that stands for nothing else: now for this row."""
     async for found in job.site.attachments("page" if kind is Kind.PAGE else "blogpost", container):
-        if (
-            found.filename == filename
-            and found.author in (None, job.me.account_id)
-            and not await job.is_mapped(found.id)
-        ):
+        if found.filename == filename and found.author in (None, job.me.account_id) and await job.take(row, found.id):
             return found
     return None
 

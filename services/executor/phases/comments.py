@@ -79,24 +79,26 @@ class _Mover:
     ) -> Entity:
         job = self._job
         text = body.text if spot.inline or spot.parent else quoted(comment, body.text)
-        made, adopted = await self._adopted(spot, text) if look else None, True
-        if made is None:
-            made, adopted = await _created(job, comment, spot, text), False
+        made, adopted = await self._adopted(row, spot, text) if look else None, True
+        while made is None:
+            new, adopted = await _created(job, comment, spot, text), False
+            if await job.take(row, new.id):
+                made = new
+            # Else a chunk with an equal comment was quicker to find it than this one to say whose it is: then one is missing.
         if comment.resolved and spot.place is not None and not made.resolved:
             made = await job.site.update_comment(made.id, inline=True, body=text, version=made.version, resolved=True)
         return row.migrated(
             made.id, defect, target_version=made.version, digest=digest(text), adopted=adopted or None, **body.told
         )
 
-    async def _adopted(self, spot: Spot, text: str) -> SiteComment | None:
+    async def _adopted(self, row: Row, spot: Spot, text: str) -> SiteComment | None:
         """Of several equal ones each is taken once, in the order of the source."""
         async for found in _siblings(self._job, spot):
             if (
                 found.author == self._job.me.account_id
                 and storage.plain_text(found.body) == storage.plain_text(text)
-                and not await self._job.is_mapped(found.id)
+                and await self._job.take(row, found.id)
             ):
-                self._job.taken.add(found.id)
                 return found
         return None
 

@@ -40,9 +40,8 @@ async def pages(job: Job) -> None:
         space, private = await job.space(), await shades.private(content)
         for title, clash in titles(content.title):
             if look and (found := await find(job, "page", space.id, title)):
-                if not await adoptable(job, found, content):
+                if not (await adoptable(job, found, content) and await job.take(row, found.id)):
                     continue
-                job.taken.add(found.id)
                 await shades.draw(content, found.id, made_now=True)
                 return moved(row, found, rewritten, clash or defect, adopted=True)
             try:
@@ -57,6 +56,8 @@ async def pages(job: Job) -> None:
                 )
             except TitleTaken:
                 continue
+            if not await job.take(row, made.id):
+                continue  # somebody was quicker to find it than its maker to say whose it is
             await shades.draw(content, made.id, made_now=True)
             return moved(row, made, rewritten, clash or defect)
         return row.failed(Reason.TITLE_CLASH)
@@ -134,15 +135,10 @@ async def blogposts(job: Job) -> None:
         space, private = await job.space(), await shades.private(content)
         for title, clash in titles(content.title):
             if look:
-                found = [
-                    c
-                    for c in await job.site.find_content("blogpost", space.id, title)
-                    if await adoptable(job, c, content)
-                ]
-                if found:
-                    job.taken.add(found[0].id)
-                    await shades.draw(content, found[0].id, made_now=True)
-                    return moved(row, found[0], rewritten, clash, adopted=True)
+                for found in await job.site.find_content("blogpost", space.id, title):
+                    if await adoptable(job, found, content) and await job.take(row, found.id):
+                        await shades.draw(content, found.id, made_now=True)
+                        return moved(row, found, rewritten, clash, adopted=True)
             try:
                 made = await job.site.create_blogpost(
                     space.id,
@@ -153,6 +149,8 @@ async def blogposts(job: Job) -> None:
                     representation=content.format,
                 )
             except TitleTaken:
+                continue
+            if not await job.take(row, made.id):
                 continue
             await shades.draw(content, made.id, made_now=True)
             return moved(row, made, rewritten, clash)
@@ -167,11 +165,11 @@ async def find(job: Job, kind: str, space: str, title: str) -> SiteContent | Non
 
 
 async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:
-    """Only what the migrator made, what stands for nothing else yet, and, for blog posts, what has the same day.
+    """Only what the migrator made and, for blog posts, what has the same day. ``Job.take`` says whether it stands for nothing else.
 
     Everything the migrator made in a space that this plan created after reserving it was made after the reservation.
     """
-    if found.author != job.me.account_id or await job.is_mapped(found.id):
+    if found.author != job.me.account_id:
         return False
     space = await job.space()
     if found.id == space.homepage_id:

@@ -67,6 +67,8 @@ async def verify(job: Job) -> None:
     found = verifier.found
     if await _is_first(job):
         await _stray_contents(job, found.strays)
+        # Nothing more is made in this space, and what stands for what is recorded.
+        await job.pool.execute("DELETE FROM work.taken WHERE task = $1", job.claim.work.task)
     if found.differences:
         log.warning("verification found differences", space=job.space_id, count=len(found.differences))
     await job.claim.end(
@@ -159,19 +161,23 @@ class _Verifier:
 
     async def _moved(self, kind: Kind, container: str) -> dict[str, Sent]:
         """By target: what moved onto this page or blog post."""
-        return {
-            str(r["target"]): Sent(str(r["id"]), r["size"], r["digest"], r["reason"])
-            for r in await self._job.pool.fetch(
-                "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.task t JOIN work.inventory i"
-                " ON i.task = t.task AND i.epoch = t.inventory_epoch JOIN work.outcome o"
-                " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE t.task = ANY($1)"
-                " AND i.kind = $2 AND i.container = $3 AND o.outcome = $4 AND o.target IS NOT NULL ORDER BY o.position",
-                self._looked_at,
-                kind.value,
-                container,
-                Outcome.MIGRATED.value,
-            )
-        }
+        found: dict[str, Sent] = {}
+        for r in await self._job.pool.fetch(
+            "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.task t JOIN work.inventory i"
+            " ON i.task = t.task AND i.epoch = t.inventory_epoch JOIN work.outcome o"
+            " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE t.task = ANY($1)"
+            " AND i.kind = $2 AND i.container = $3 AND o.outcome = $4 AND o.target IS NOT NULL ORDER BY o.position",
+            self._looked_at,
+            kind.value,
+            container,
+            Outcome.MIGRATED.value,
+        ):
+            sent = Sent(str(r["id"]), r["size"], r["digest"], r["reason"])
+            if (other := found.get(str(r["target"]))) is not None and other.id != sent.id:
+                self.found.differs(kind, sent.id, "missing")  # one thing on the site cannot stand for two
+            else:
+                found[str(r["target"])] = sent
+        return found
 
     async def _attachments(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
         expected = await self._moved(Kind.ATTACHMENT, row.id)
