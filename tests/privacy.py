@@ -113,14 +113,26 @@ class Scan:
         if kind.startswith("application/problem+json") and response.is_stream_consumed:
             self.look("problems", f"{response.request.method} {response.status_code}", response.content)
 
+    def kept(self) -> str:
+        """As text, for ``add``."""
+        return json.dumps({"found": sorted(self.found), "looked": self.looked})
+
+    def add(self, kept: str) -> None:
+        """What another process saw."""
+        told = json.loads(kept)
+        self.found |= {(place, what) for place, what in told["found"]}
+        for kind, size in told["looked"].items():
+            self.looked[kind] = self.looked.get(kind, 0) + size
+
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Whatever tests start and receive in this process meanwhile is looked at."""
+    def watching(self, *, every_message: bool = True) -> Iterator[None]:
+        """Whatever tests start and receive in this process meanwhile is looked at. ``every_message``: each that goes over NATS,
+        else what JetStream keeps of them in the end."""
         start, stop = Supervisor.start, Supervisor.stop
         send, asend = httpx.Client.send, httpx.AsyncClient.send
 
         async def started(house: Supervisor) -> None:
-            house.nats.trace = True
+            house.nats.trace = every_message
             await start(house)
 
         async def stopped(house: Supervisor) -> None:

@@ -19,7 +19,7 @@ def collector() -> Iterator[Collector]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def world(scratch: Path, collector: Collector) -> AsyncIterator[World]:
     """One Cloudward for all end-to-end tests; every test moves to a site of its own."""
-    settings = {**QUICK, "CLOUDWARD_OTLP_ENDPOINT": collector.url}
+    settings = {**QUICK, "CLOUDWARD_OTLP_ENDPOINT": collector.url, "CLOUDWARD_OUTGOING_ALLOW": "127.0.0.1"}
     async with open_world(scratch / "world", exports=[Path("/")], settings=settings) as world:
         yield world
 

@@ -4,19 +4,19 @@ import json
 import os
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.unit.export.build import sample
+from tests.watched import CLOUDWARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def cloudward(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    line = [sys.executable, "-m", "cli.main", *map(str, words)]
+    line = [*CLOUDWARD, *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, timeout=200, check=False, env=os.environ)
 
 

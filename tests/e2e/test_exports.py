@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ import pytest_asyncio
 from cli.embedded.postgres import EmbeddedPostgres
 from shared.confluence.spacekey import site_key
 from tests.exports.independent import KINDS, LiveSpace, exports, live, live_spaces, reference
+from tests.watched import CLOUDWARD
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,7 +64,7 @@ class Tried:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def tried(scratch: Path) -> Tried:
     data = scratch / "tried"
-    words = [sys.executable, "-m", "cli.main", "try", "--json", "--keep", str(data), *map(str, EXPORTS)]
+    words = [*CLOUDWARD, "try", "--json", "--keep", str(data), *map(str, EXPORTS)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=os.environ)  # noqa: ASYNC221
     return Tried(done.returncode, done.stdout, done.stderr, data, await outcomes(data))
 

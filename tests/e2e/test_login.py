@@ -169,7 +169,7 @@ async def test_a_kill_at_each_step_of_a_refresh_ends_finished_or_paused_with_wha
         login = await logged_in(world, move.url)
         await world.call("post", f"/sites/{move.site}/credential", {"login": login["id"]})
     report = await world.ended(move)
-    assert (report["status"], report["conserved"]) == ("FINISHED", True), report
+    assert (report["status"], report["conserved"]) == ("FINISHED", True), json.dumps(report)
     assert await world.twice(move) == []
     kinds = [r["type"] for r in await world.rows("SELECT type FROM log.events WHERE stream = $1", f"site-{move.site}")]
     assert kinds == ["SiteRegistered", *("CredentialExpired", "SiteCredentialReplaced") * 2]

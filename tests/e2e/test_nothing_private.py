@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.embedded.nats import free_port
 from cli.tryout import SERVER_TOKEN, SITE_CREDENTIAL
 from sandbox.sample import sample
+from tests.e2e.login import allow
 from tests.e2e.world import Move, World
 from tests.privacy import CANARY, SCAN, Collector, Scan, report
 
@@ -49,6 +51,10 @@ BELONGS = {
     "display name": ("people.person", "display_name"),
     "address": ("people.person", "email"),
     "actor": ("people.actor", "name"),
+    "OAuth profile: name": ("people.login", "name"),
+    "OAuth profile: address": ("people.login", "email"),
+    "webhook name": ("people.webhook", "name"),
+    "webhook URL": ("people.webhook", "url"),
 }
 
 
@@ -129,6 +135,8 @@ async def eventful_life(world: World, source: str) -> list[Move]:
     await world.call("post", "/tokens", {"name": f"{CANARY} of the night", "role": "viewer", "days": 1})
     taken = await world.look("SELECT key FROM people.space WHERE source = $1 ORDER BY space LIMIT 1", aviary)
     birds = await world.plan(aviary, spaces=[{"key": taken, "name": "Here before"}], users=[profile()])
+    rung = await bell(world)
+    await login(world, birds)
     south = await world.plan(source)
     renamed = await renamed_plan(world, birds)
     trouble = [
@@ -147,6 +155,9 @@ async def eventful_life(world: World, source: str) -> list[Move]:
     for move in (birds, south, renamed):
         assert (await world.ended(move))["conserved"]
     await nonsense(world, birds)
+    async with asyncio.timeout(30):
+        while await world.look("SELECT count(*) FROM hook.delivery WHERE webhook = $1 AND attempts > 0", rung) < 6:
+            await asyncio.sleep(0.2)
     for service in ("executor-1", "planner", "analyzer", "dashboard"):
         os.kill(world.house.pid(service), 15)
     await world.house.wait_ready(90)
@@ -156,6 +167,23 @@ async def eventful_life(world: World, source: str) -> list[Move]:
 def profile() -> dict[str, object]:
     """An account of the site whose profile has the canary."""
     return {"email": f"{CANARY}.profile@example.com", "name": f"{CANARY} profile", "access": ["confluence"]}
+
+
+async def login(world: World, move: Move) -> None:
+    """Somebody whose profile has the canary logs in; and a login that is denied."""
+    for decision in ("accept", "deny"):
+        begun = await world.call("post", "/logins")
+        await allow(begun["url"], move.url, str(profile()["email"]), decision)
+        told = await world.call("get", f"/logins/{begun['id']}")
+        assert (told["state"], CANARY in (told["name"] or "")) == (
+            ("open", True) if decision == "accept" else ("denied", False)
+        )
+
+
+async def bell(world: World) -> str:
+    """A webhook with the canary in its name and address, where nobody answers."""
+    body = {"name": f"{CANARY} bell", "url": f"http://127.0.0.1:{free_port()}/{CANARY}"}
+    return str((await world.call("post", "/webhooks", body))["id"])
 
 
 async def renamed_plan(world: World, like: Move) -> Move:
@@ -196,6 +224,10 @@ async def nonsense(world: World, move: Move) -> None:
         ("POST", "/sites", {**site, "credential": SITE_CREDENTIAL}),
         ("POST", "/sites", {**site, "name": bird, "url": f"https://{CANARY}.atlassian.net", "credential": SITE_CREDENTIAL}),
         ("POST", "/tokens", {"name": f"{CANARY} of the night", "role": "viewer", "days": 1}),
+        ("POST", "/webhooks", {"name": f"{CANARY} bell", "url": f"http://127.0.0.1:1/{CANARY}"}),  # its name is taken
+        ("POST", "/webhooks", {"name": bird, "url": f"http://10.0.0.1/{CANARY}"}),
+        ("GET", f"/logins/{CANARY}", None),
+        ("POST", "/sites", {**site, "kind": "oauth", "login": CANARY, "credential": None}),
         ("POST", f"/plans/{move.plan}/run", {CANARY: bird}),
         ("POST", f"/sources/{move.source}/domains", {"trusted": [f"{CANARY}.org"]}),
         ("POST", f"/sources/{move.source}/maps", {"groups": f"Group,Target\n{CANARY},{bird}\n"}),

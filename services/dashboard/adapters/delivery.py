@@ -41,7 +41,7 @@ FROM people.webhook w WHERE w.id = d.webhook AND w.removed_at IS NULL AND d.id I
 RETURNING d.id, d.webhook, d.event, d.position, d.plan, d.attempts, d.round, d.created_at, w.url
 """
 _NAMES = """
-SELECT p.plan, n.name, p.source, s.name AS source_name, p.site, i.name AS site_name, p.stage
+SELECT p.plan, n.name, p.source, s.name AS source_name, p.site, i.name AS site_name, p.stage, p.dry_run
 FROM read.plan p LEFT JOIN people.plan n ON n.id = p.plan LEFT JOIN people.source s ON s.id = p.source
 LEFT JOIN people.site i ON i.id = p.site WHERE p.plan = $1
 """
@@ -183,6 +183,7 @@ class Deliveries:
             data |= {
                 "name": named["name"],
                 "stage": named["stage"],
+                "dry_run": named["dry_run"],
                 "source": {"id": named["source"], "name": named["source_name"]},
                 "site": {"id": named["site"], "name": named["site_name"]},
             }

@@ -97,6 +97,7 @@ async def test_each_change_of_status_since_it_was_made_is_told_once_and_signed(
     assert all(verified(secret, *each) and not verified(new_secret(), *each) for each in told.values())
     failed = json.loads(told["plan.failed"][1])
     assert failed["data"]["plan"] == PLAN and failed["data"]["status"] == "FAILED"
+    assert failed["data"]["dry_run"] is False
     assert failed["data"]["spaces_failed"] == 1 and failed["data"]["url"] == f"https://move.example.com/plans/{PLAN}"
     assert len({headers["webhook-id"] for headers, _ in told.values()}) == 3
 

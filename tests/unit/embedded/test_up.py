@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+from tests.watched import CLOUDWARD
 
-CLOUDWARD = Path(sys.executable).parent / "cloudward"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 class Up:
@@ -29,7 +29,7 @@ class Up:
         self.data = data
         self.output = ""
         self.process = subprocess.Popen(
-            [CLOUDWARD, "up", "--data", data, "--port", "0", *words],
+            [*CLOUDWARD, "up", "--data", data, "--port", "0", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -104,7 +104,7 @@ def test_up_starts_all_serves_the_page_restarts_what_dies_and_ends_cleanly(data:
     answer = httpx.get(f"{url}/api/v1/plans", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
     assert answer.status_code == 200
 
-    second = subprocess.run([CLOUDWARD, "up", "--data", data], capture_output=True, text=True, check=False, timeout=60)
+    second = subprocess.run([*CLOUDWARD, "up", "--data", data], capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 1
     assert f"is in use: process {up.process.pid} holds it" in second.stderr
     assert "Traceback" not in second.stderr
@@ -146,7 +146,7 @@ def test_a_folder_that_is_held_is_refused_without_touching_it(data: Path) -> Non
     with (data / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(
-            [CLOUDWARD, "up", "--data", data], capture_output=True, text=True, check=False, timeout=60
+            [*CLOUDWARD, "up", "--data", data], capture_output=True, text=True, check=False, timeout=60
         )
     assert done.returncode == 1
     assert "is in use" in done.stderr
