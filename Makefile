@@ -7,12 +7,13 @@ INSTALL := requirements/install $(BIN)/python
 CODE := shared services cli sandbox tests
 PYTEST ?= $(BIN)/pytest
 MARKS ?= not chaos and not contract
-WORKERS ?= 2
+# One more than the cores of a small machine: much of a test is waiting.
+WORKERS ?= 3
 RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
+.PHONY: tools readiness manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ chaos-pauses: dev ## Executors asleep at 200 moments while others end their chun
 
 chaos-stops: dev ## Plans stopped, continued and undone, 20 times with everybody alive and 20 with an executor killed before
 	@$(BIN)/python -m tests.chaos --only stops --runs 20 $(ARGS)
+
+readiness: dev ## Cause each fault that /readyz has to name, and allow ten seconds, nothing besides
+	@CLOUDWARD_TEST_GRACE=0 $(PYTEST) -q tests/delivery/test_readiness.py tests/unit/ops/test_health.py --durations=0 $(ARGS)
 
 test-containers: dev ## Run the tests of the store, of streams and connections on Postgres 17 and NATS in containers
 	CLOUDWARD_TEST_SERVERS=containers $(PYTEST) tests/store tests/delivery/test_topology.py tests/delivery/test_bus.py $(ARGS)

@@ -8,6 +8,7 @@ over NATS), every trace sent to ``Collector``, and every problem document that a
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import re
 import threading
@@ -183,15 +184,20 @@ _RANDOM_IDS = re.compile(rb'(?m)^\s*(?:parent_)?(?:span|trace)_id: ".*"$')
 
 
 class Collector:
-    """Takes traces by OTLP over HTTP, as a backend would, and has them looked at. ``kept``: all of them, as text."""
+    """Takes traces by OTLP over HTTP, as a backend would, and has them looked at. ``kept``: all of them, as text; ``requests``: as
+    they came."""
 
     def __init__(self, scan: Scan) -> None:
         kept = self.kept = bytearray()
+        requests = self.requests = list[ExportTraceServiceRequest]()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 data = self.rfile.read(int(self.headers.get("content-length", 0)))
-                text = MessageToString(ExportTraceServiceRequest.FromString(data), as_utf8=True).encode()
+                if self.headers.get("content-encoding") == "gzip":
+                    data = gzip.decompress(data)
+                requests.append(ExportTraceServiceRequest.FromString(data))
+                text = MessageToString(requests[-1], as_utf8=True).encode()
                 text = _RANDOM_IDS.sub(b"", text)
                 kept.extend(text)
                 scan.look("traces", self.path, text)

@@ -18,7 +18,8 @@ from tests.delivery.conftest import House
 pytestmark = [pytest.mark.slow]
 
 WORKERS = ("planner", "planner-2", "analyzer", "executor-1", "executor-2")
-WITHIN = 10.0
+# Seconds: what is promised, and what a busy machine is allowed besides (`make readiness` allows nothing).
+WITHIN, GRACE = 10.0, float(os.environ.get("CLOUDWARD_TEST_GRACE", "5"))
 
 
 async def readiness(house: House, service: str) -> tuple[int, dict[str, Any]]:
@@ -44,9 +45,13 @@ async def until(
         await asyncio.sleep(0.1)
 
 
-async def red(house: House, service: str, check: str, within: float = WITHIN + 5) -> None:
-    """Waits until the service says 503 and names the check. (5 s more than promised: the machine may be busy.)"""
-    await until(house, service, lambda status, checks: status == 503 and checks[check]["state"] == "failed", within)
+async def red(house: House, check: str, *services: str) -> None:
+    """Waits until each of the services says 503 and names the check."""
+
+    def good(status: int, checks: dict[str, Any]) -> bool:
+        return status == 503 and bool(checks[check]["state"] == "failed")
+
+    await asyncio.gather(*(until(house, service, good, WITHIN + GRACE) for service in services))
 
 
 async def green(house: House, *services: str) -> None:
@@ -71,7 +76,7 @@ async def signed_in(house: House) -> AsyncIterator[httpx.AsyncClient]:
 async def degraded(house: House, check: str, http: httpx.AsyncClient) -> None:
     """The dashboard says so in /readyz, is ready all the same, and serves every page with its state said."""
     checks = await until(
-        house, "dashboard", lambda status, c: status == 200 and c[check]["state"] == "degraded", WITHIN + 5
+        house, "dashboard", lambda status, c: status == 200 and c[check]["state"] == "degraded", WITHIN + GRACE
     )
     sentence = checks[check]["detail"]
     for page in PAGES:
@@ -140,8 +145,7 @@ async def test_who_needs_a_deleted_durable_or_stream_turns_red_until_it_is_back_
     await house.house.wait_ready(60)
     async with paused_planners(house):
         await fault(house, name)
-        for service in reds:
-            await red(house, service, "hints")
+        await red(house, "hints", *reds)
         assert (await readiness(house, "dashboard"))[0] == 200
     await there(house, stream, durable)
     await green(house, *WORKERS)
@@ -155,7 +159,7 @@ async def test_the_planner_names_what_is_missing_on_nats_while_it_is(
 ) -> None:
     """Both planners would mend it within a second or two: what is asked is that they saw it."""
     await house.house.wait_ready(60)
-    seen = asyncio.create_task(red(house, "planner", "topology"))
+    seen = asyncio.create_task(red(house, "topology", "planner"))
     again = 0
     while not seen.done() and again < 6:  # the leader may mend before the first look
         await fault(house, name)
@@ -173,8 +177,7 @@ async def test_a_read_only_database_turns_who_writes_red_and_the_dashboard_degra
         async with signed_in(house) as http:
             await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
             await admin.execute("SELECT pg_reload_conf()")
-            for service in WORKERS:
-                await red(house, service, "database")
+            await red(house, "database", *WORKERS)
             await degraded(house, "database", http)
     finally:
         await admin.execute("SET default_transaction_read_only = off")
@@ -189,8 +192,7 @@ async def test_without_nats_all_but_the_dashboard_turn_red(house: House) -> None
     async with signed_in(house) as http:
         house.house.nats.pause()
         try:
-            for service in WORKERS:
-                await red(house, service, "nats")
+            await red(house, "nats", *WORKERS)
             await degraded(house, "nats", http)
         finally:
             house.house.nats.resume()
@@ -209,7 +211,7 @@ async def test_a_projection_that_stands_still_turns_the_planner_red_and_the_dash
     try:
         await house.call("post", f"/sources/{source}/analyses")  # so that there is something to read
         if table == "work.checkpoint":
-            await red(house, "planner", "projection work")
+            await red(house, "projection work", "planner")
             assert (await readiness(house, "dashboard"))[0] == 200
         else:
             async with signed_in(house) as http:
@@ -224,8 +226,7 @@ async def test_only_without_its_database_the_dashboard_turns_red(house: House) -
     await house.house.wait_ready(60)
     house.house.postgres.pause()
     try:
-        for service in (*WORKERS, "dashboard"):
-            await red(house, service, "database")
+        await red(house, "database", *WORKERS, "dashboard")
     finally:
         house.house.postgres.resume()
     await green(house, *WORKERS, "dashboard")

@@ -112,7 +112,7 @@ class Refresh:
                     await connection.execute("SELECT 1 FROM vault.secret WHERE ciphertext IS NOT NULL FOR UPDATE")
                     await release()
                     async with asyncio.timeout(20):
-                        while not await connection.fetchval(_STORING):
+                        while not await self.world.look(_STORING):  # one transaction would see one moment only
                             await asyncio.sleep(0.02)
                     await self.kill()
                     await connection.execute(_END_STORING)  # else it would store when the row is free
