@@ -19,6 +19,7 @@ from tests.chaos.campaign import LEASE, SIDE_BY_SIDE, TIMEOUT, Round, Stage, Tal
 from tests.chaos.faults import ACTS
 from tests.chaos.judge import Verdict
 from tests.chaos.scene import HELD, VARIANTS
+from tests.privacy import SCAN, report
 
 ROUNDS_IN_A_WORLD = 4
 ACTS_IN_A_ROUND = 3
@@ -121,12 +122,15 @@ def main() -> int:
     given = parser.parse_args()
     for name in ("asyncio", "asyncpg"):  # they complain of the servers that are killed
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    if given.only:
-        tally = asyncio.run(only(given.only, given.runs, given.seed))
-    else:
-        tally = asyncio.run(campaign(given.runs, given.seed, given.long))
+    with SCAN.watching(every_message=False):
+        if given.only:
+            tally = asyncio.run(only(given.only, given.runs, given.seed))
+        else:
+            tally = asyncio.run(campaign(given.runs, given.seed, given.long))
+    if SCAN.found:
+        print(f"names where none may be:\n{report(SCAN.found)}")
     print(tally.line())
-    return 0 if tally.good and tally.runs >= given.runs else 1
+    return 0 if tally.good and tally.runs >= given.runs and not SCAN.found else 1
 
 
 if __name__ == "__main__":

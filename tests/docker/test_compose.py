@@ -19,6 +19,7 @@ from cli.client import Client
 from cli.embedded.nats import free_port
 from tests.deployed.stack import Stack, build, release_before
 from tests.deployed.trial import Trial
+from tests.privacy import SCAN
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -67,8 +68,22 @@ def life() -> Iterator[Life]:
         with stack.client() as client:
             life.source = stack.trial(client).source("south", "http://sandbox:8093")
         yield life
+        left_behind(stack)
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", check=False)
+
+
+def left_behind(stack: Stack) -> None:
+    """Has the log and what the services wrote looked at for names, like what tests start themselves. The sandbox is no part of a
+    deployment."""
+    services = {service["Service"] for service in stack.containers()} - {"sandbox"}
+    SCAN.look("logs", "containers", stack.compose("logs", "--no-color", *services).encode())
+    bodies = "SELECT convert_from(body, 'UTF8') FROM log.events"
+    told = stack.compose(
+        "exec", "-T", "postgres", "psql", "-qtAX", "-U", "postgres", "-d", "cloudward", "-c", bodies
+    ).encode()
+    assert told
+    SCAN.look("events", "containers", told)
 
 
 @pytest.fixture
