@@ -184,20 +184,25 @@ def mention_by_name(username: str) -> str:
     return f"<ac:link><ri:user ri:username={quoteattr(username)} /></ac:link>"
 
 
+def cdata(text: str) -> str:
+    """As a server stores it: what would end the section stands in two."""
+    return f"<![CDATA[{text.replace(']]>', ']]]]><![CDATA[>')}]]>"
+
+
 def link(title: str, text: str, space: str | None = None, anchor: str | None = None) -> str:
     """A link to a page by title."""
     at = f" ac:anchor={quoteattr(anchor)}" if anchor else ""
     key = f' ri:space-key="{space}"' if space else ""
     return (
         f"<ac:link{at}><ri:page{key} ri:content-title={quoteattr(title)} />"
-        f"<ac:plain-text-link-body><![CDATA[{text}]]></ac:plain-text-link-body></ac:link>"
+        f"<ac:plain-text-link-body>{cdata(text)}</ac:plain-text-link-body></ac:link>"
     )
 
 
 def macro(name: str, *, body: str | None = None, code: str | None = None, **parameters: str) -> str:
     inner = "".join(f'<ac:parameter ac:name="{k}">{escape(v)}</ac:parameter>' for k, v in parameters.items())
     if code is not None:
-        inner += f"<ac:plain-text-body><![CDATA[{code}]]></ac:plain-text-body>"
+        inner += f"<ac:plain-text-body>{cdata(code)}</ac:plain-text-body>"
     if body is not None:
         inner += f"<ac:rich-text-body>{body}</ac:rich-text-body>"
     return f'<ac:structured-macro ac:name="{name}" ac:schema-version="1">{inner}</ac:structured-macro>'
@@ -211,5 +216,5 @@ def file_link(filename: str, text: str, page: str | None = None) -> str:
     inner = f"<ri:page ri:content-title={quoteattr(page)} />" if page else ""
     return (
         f"<ac:link><ri:attachment ri:filename={quoteattr(filename)}>{inner}</ri:attachment>"
-        f"<ac:plain-text-link-body><![CDATA[{text}]]></ac:plain-text-link-body></ac:link>"
+        f"<ac:plain-text-link-body>{cdata(text)}</ac:plain-text-link-body></ac:link>"
     )

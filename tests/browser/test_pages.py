@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from shared.events.catalog.plan import PlanSaved
 from shared.events.commands import SavePlan
@@ -30,41 +31,101 @@ VIEWS = (
 NAMES = {PLAN: "ended", RUNNING: "running", SOURCE: "wiki", "0" * 32: "missing"}
 
 
-async def test_no_page_has_a_serious_barrier_or_breaks_its_own_policy(seen: Site) -> None:
-    """axe-core over every page, loaded once and seen four times; each view is kept as a picture under
-    build/screenshots. Besides: nothing scrolls sideways at 320 pixels, and every control is large enough to hit."""
-    axe = AXE_FILE_PATH.read_text()
+async def barriers(page: Page, where: str, views: Sequence[tuple[int, str, str]] = VIEWS) -> list[str]:
+    """What axe-core finds serious on the page that is open, in each view, of which a picture is kept under build/screenshots.
+    Besides: nothing scrolls sideways at 320 pixels, and every control is large enough to hit."""
     SHOTS.mkdir(parents=True, exist_ok=True)
+    found: list[str] = []
+    name = re.sub(r"[^a-z]+", "-", re.sub(r"[0-9a-f]{32}", lambda id: NAMES.get(id[0], "one"), where)).strip("-")
+    await page.evaluate(AXE_FILE_PATH.read_text())  # past the page's policy, which allows no script but ours
+    for width, scheme, options in views:
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.screenshot(path=SHOTS / f"{name or 'overview'}-{scheme}-{width}.png", full_page=True)
+        result = await page.evaluate(f"axe.run({{resultTypes: ['violations'], preload: false, ...{options}}})")
+        found += [
+            f"{where} {scheme} {width}: {v['id']}: {v['nodes'][0]['html'][:120]}"
+            for v in result["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+    small = await page.evaluate(
+        """() => [...document.querySelectorAll('button, .button, input:not([type=hidden]), select')]
+        .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+        .filter(([_, r]) => r.width > 0 && (r.height < 20 || r.width < 20)).map(([html]) => html)"""
+    )
+    found += [f"{where}: too small to hit: {html}" for html in small]
+    await page.set_viewport_size({"width": 320, "height": 900})
+    over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if over > 0:
+        found.append(f"{where}: {over} pixels wider than 320")
+    return found
+
+
+async def test_no_page_has_a_serious_barrier_or_breaks_its_own_policy(seen: Site) -> None:
     found: list[str] = []
     context, page = await seen.open()
     for path in (*PAGES, f"/plans/{RUNNING}", f"/plans/{RUNNING}/stop", "/plans?q=nothing", f"/plans/{'0' * 32}"):
         await page.goto(seen.url + path, wait_until="domcontentloaded")
-        name = re.sub(r"[^a-z]+", "-", re.sub(r"[0-9a-f]{32}", lambda id: NAMES[id[0]], path)).strip("-") or "overview"
-        await page.evaluate(axe)  # past the page's policy, which allows no script but ours
-        for width, scheme, options in VIEWS:
-            await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            await page.set_viewport_size({"width": width, "height": 900})
-            await page.screenshot(path=SHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
-            result = await page.evaluate(f"axe.run({{resultTypes: ['violations'], preload: false, ...{options}}})")
-            found += [
-                f"{path} {scheme} {width}: {v['id']}: {v['nodes'][0]['html'][:120]}"
-                for v in result["violations"]
-                if v["impact"] in ("serious", "critical")
-            ]
-        small = await page.evaluate(
-            """() => [...document.querySelectorAll('button, .button, input:not([type=hidden]), select')]
-            .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
-            .filter(([_, r]) => r.width > 0 && (r.height < 20 || r.width < 20)).map(([html]) => html)"""
-        )
-        found += [f"{path}: too small to hit: {html}" for html in small]
-        await page.set_viewport_size({"width": 320, "height": 900})
-        over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        if over > 0:
-            found.append(f"{path}: {over} pixels wider than 320")
+        found += await barriers(page, path)
     await context.close()
     assert found == []
     # A page that does not exist says so with its status, which a browser's console notes.
     assert [text for text in seen.problems if "404" not in text] == []
+
+
+def shape(path: str) -> str:
+    """A page's address without what differs between two of its kind."""
+    return re.sub(r"/\d+(?=/|$)", "/N", re.sub(r"[0-9a-f]{32}", "ID", path.partition("?")[0]))
+
+
+async def test_no_page_that_a_link_leads_to_has_a_serious_barrier(site: Site) -> None:
+    """One page of each kind, beginning with those that only a form leads to; other tests look at the rest."""
+    context, page = await site.open()
+    draft = await drafted(site, page)
+    hook = await made_webhook(site, page)
+    looked = {shape(path) for path in PAGES}
+    waiting = ["/", "/sign-in", hook, *(f"/drafts/{draft}/{step}" for step in STEPS), *PAGES]
+    kinds, found = set[str](), list[str]()
+    while waiting:
+        path = waiting.pop(0)
+        if (kind := shape(path)) in kinds:
+            continue
+        kinds.add(kind)
+        answer = await page.goto(site.url + path, wait_until="domcontentloaded")
+        assert answer is not None and answer.status < 400, path
+        if kind not in looked:
+            found += await barriers(page, path, (VIEWS[0], VIEWS[-1]))
+        links = await page.eval_on_selector_all("a[href]", "all => all.map(each => each.getAttribute('href'))")
+        waiting += [link for link in links if link.startswith("/") and not re.search(NO_PAGE, link)]
+    await context.close()
+    assert found == []
+    assert kinds >= {shape(f"/drafts/{draft}/{step}") for step in STEPS} | LED_TO, kinds
+
+
+# What links lead to and is no page: files, streams, the API; and what ends the session.
+NO_PAGE = r"^/(api|live|static)/|\.(csv|json|yaml|ndjson|gz)$|/sign-out|/sites/login$|format=|/schema$"
+STEPS = ("analyze", "select", "spaces", "configure", "review")
+LED_TO = {"/analyses/ID/spaces", "/plans/ID/checks", "/settings/webhooks/ID", "/sources/ID/addresses", "/sites/ID"}
+
+
+async def drafted(site: Site, page: Page) -> str:
+    """The id of a plan that is being made, as far as its review."""
+    await page.goto(f"{site.url}/plans/new")
+    await page.get_by_label("Source").select_option(SOURCE)
+    await page.get_by_role("button", name="Continue").click()
+    draft = re.search(r"/drafts/([0-9a-f]+)/", page.url)
+    assert draft is not None, page.url
+    return draft[1]
+
+
+async def made_webhook(site: Site, page: Page) -> str:
+    await page.goto(f"{site.url}/settings/webhooks")
+    await page.get_by_label("Name").fill("chat")
+    await page.get_by_label("Address").fill("https://hooks.example.com/chat")
+    await page.get_by_role("button", name="Create webhook").click()
+    link = await page.get_by_role("link", name="chat").get_attribute("href")
+    assert link is not None
+    return link
 
 
 async def test_a_plan_is_made_from_source_to_review_without_javascript(site: Site) -> None:

@@ -52,6 +52,7 @@ class Undisturbed:
 
     canonical: str
     created: Counter[tuple[str, str]]
+    status: str
 
 
 @dataclass
@@ -140,7 +141,8 @@ class Stage:
                 raise AssertionError("the others on the site always came too late")
             assert report["status"] == ENDS[variant], report
             assert report["conserved"], report
-            self.undisturbed[variant] = Undisturbed(await self.canonical(move), judge.created(journal))
+            created = judge.created(journal)
+            self.undisturbed[variant] = Undisturbed(await self.canonical(move), created, report["status"])
 
     async def prepare_stops(self) -> None:
         """Moves the source that plans are stopped in, once and whole."""
@@ -148,8 +150,9 @@ class Stage:
             move, site, _, _before = await self.onto("bare", "shoal")
             await self.world.run(move)
             report = await self.world.ended(move, timeout=150)
-            assert report["status"] == "FINISHED", report
-            self.undisturbed["shoal"] = Undisturbed(await self.canonical(move), judge.created(await site.journal()))
+            assert report["conserved"] and not any(kind["failed"] for kind in report["kinds"].values()), report
+            created = judge.created(await site.journal())
+            self.undisturbed["shoal"] = Undisturbed(await self.canonical(move), created, report["status"])
 
     async def onto(
         self, variant: str, source: str = "pocket"

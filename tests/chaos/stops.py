@@ -83,8 +83,8 @@ async def _continued(stage: Stage, move: Move, site: Site, chance: random.Random
     await violence.strike(kill_executors(chance.choice(EXECUTORS)))
     report = await stage.world.ended(following, timeout=150)
     undisturbed, canonical = stage.undisturbed["shoal"], await stage.canonical(following)
-    if report["status"] != "FINISHED":
-        found.verdict.diverged.append(f"the plan that continues is {report['status']}, not FINISHED")
+    if report["status"] != undisturbed.status:
+        found.verdict.diverged.append(f"the plan that continues is {report['status']}, not {undisturbed.status}")
     if canonical != undisturbed.canonical:
         difference = judge.difference(undisturbed.canonical, canonical)
         found.verdict.diverged.append(f"the continued site differs from an undisturbed one:\n{difference}")

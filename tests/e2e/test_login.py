@@ -15,6 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from shared.events.reasons import Reason
 from tests.e2e.login import allow
 from tests.e2e.world import ACCEPTED, Move, World, open_world
 
@@ -59,7 +60,9 @@ async def planned(world: World, folder: Path) -> Move:
     body = {"name": "by login", "url": made["url"], "kind": "oauth", "sandbox": True, "login": login["id"]}
     body |= {"organization": {"reference": f"file:{organization}"}}
     site = (await world.call("post", "/sites", body))["id"]
-    body = {"name": "with a login", "source": source, "site": site, "accepted": [reason.value for reason in ACCEPTED]}
+    # The site has roles; rights that none of them holds are accepted, like what cannot move anywhere.
+    accepted = [reason.value for reason in (*ACCEPTED, Reason.NOT_IN_A_ROLE)]
+    body = {"name": "with a login", "source": source, "site": site, "accepted": accepted}
     plan = (await world.call("post", "/plans", body))["id"]
     return Move(body["name"], plan, source, site, "by-login", made["url"])
 

@@ -11,7 +11,7 @@ from shared.events.store import UNAVAILABLE
 
 log = structlog.get_logger(__name__)
 
-COALESCE = 0.25  # seconds between two updates of a page: nobody reads faster
+COALESCE = 0.2  # seconds between two updates of a page: nobody reads faster
 TICK = 5.0  # and at most: what is under way and how long it takes changes without an event
 # A browser has six connections to a host over HTTP/1.1, for all its tabs together: two stay free for loading pages.
 STREAMS = 4

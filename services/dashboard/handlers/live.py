@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from time import monotonic
 
 from fastapi import Request
@@ -86,9 +87,9 @@ async def _messages(
             if shown.get(name) == text:
                 continue
             if not name.startswith("say-"):
-                yield _message("region", position, {"id": name, "html": text})
+                yield _message("region", position, "id", name, "html", text)
             elif name in shown:
-                yield _message("say", position, {"text": text})
+                yield _message("say", position, "text", text)
             shown[name] = text
         yield f"event: beat\ndata: {position}\n\n"
         if once or park.is_set():
@@ -96,7 +97,10 @@ async def _messages(
             return
 
 
-def _message(event: str, position: int, value: dict[str, str]) -> str:
+@lru_cache(64)  # all who watch a page are sent the same
+def _message(event: str, position: int, *pairs: str) -> str:
+    """``pairs``: names and values, in turn."""
+    value = dict(zip(pairs[::2], pairs[1::2], strict=True))
     return f"id: {position}\nevent: {event}\ndata: {json.dumps(value)}\n\n"
 
 

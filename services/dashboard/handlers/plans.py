@@ -89,7 +89,7 @@ async def run_plan(service: PartsOf, id: CommandId, plan: Id, body: Annotated[Ru
 async def schedule_plan(service: PartsOf, id: CommandId, plan: Id, body: ScheduleIn) -> Recorded:
     """It starts by itself then, if nothing forbids it. Consent is needed now, where it is needed at all."""
     await _exists(service, plan)
-    start_at = int(body.start_at.timestamp() * 1_000_000)
+    start_at = max(0, int(body.start_at.timestamp() * 1_000_000))  # what is long past the planner refuses as past
     return await send(service, SchedulePlan(**envelope(id), plan=plan, start_at=start_at, consent=body.consent))
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from shared.events.catalog.plan import PlanSaved
-from shared.events.commands import Problem, RegisterSource, RunPlan, SavePlan
+from shared.events.commands import Problem, RegisterSource, RunPlan, SavePlan, SchedulePlan
 from shared.ops.vault import VaultError, open_secret
 from tests.store.test_projections import ANALYSIS, PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import KEY, House
@@ -209,3 +209,11 @@ async def test_a_long_list_of_plans_is_read_page_by_page_and_the_next_page_is_na
         path = answer.links.get("next", {}).get("url", "")
     assert [len(page) for page in pages] == [2, 2, 1] and len({id for page in pages for id in page}) == 5
     assert pages[-1] == [PLAN], "the oldest comes last"
+
+
+@pytest.mark.parametrize("when", ["0516-05-11T18:51:53.2Z", "1969-12-31T23:59:59Z", "2025-01-01T00:00:00+14:00"])
+async def test_a_time_that_is_long_past_is_left_to_the_planner_to_refuse(told: House, when: str) -> None:
+    answer = await told.client.post(f"/api/v1/plans/{PLAN}/schedule", json={"start_at": when})
+    assert answer.status_code == 202, answer.text
+    asked = told.owners.asked[-1]
+    assert isinstance(asked, SchedulePlan) and asked.start_at >= 0

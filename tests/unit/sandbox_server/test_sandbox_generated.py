@@ -11,6 +11,7 @@ import httpx_aiohttp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.cloud import storage
 from sandbox.sample import Generated, generate
 from sandbox.sample.model import Kind
 from tests.unit.sandbox_server.serving import instance, serving
@@ -194,3 +195,12 @@ async def test_two_instances_of_one_seed_answer_the_same_byte_for_byte() -> None
                 found.update(answer.replace(url.encode(), b"URL"))
         seen.append(found.hexdigest())
     assert seen[0] == seen[1]
+
+
+def test_every_body_is_storage_format_that_a_site_takes() -> None:
+    """What is stored is well-formed, also where code holds what ends a CDATA section."""
+    held = generate(7, spaces=4, pages=400, users=20, attachments=60, comments=200)
+    bodies = [held.body(c, "http://wiki") for c in held.contents.values() if c.kind != "attachment"]
+    for body in bodies:
+        storage.check(body)
+    assert any("]]]]><![CDATA[>" in body for body in bodies)
