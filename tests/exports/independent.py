@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -98,6 +99,35 @@ def live_spaces(export: Path) -> dict[str, LiveSpace]:
         if facts.get("type") == "VIEWSPACE" and facts.get("space", "") in keys:
             found[keys[facts["space"]]].viewers.add(_subject(facts))
     return found
+
+
+def dead_links(export: Path) -> Counter[str]:
+    """Of each live page, blog post and comment, how many links by title name a page that is not live in its space."""
+    root = ElementTree.fromstring(_contents(export)[0])
+    things = _things(root)
+    living = _live(things, set())
+    everything = living["page"] | living["blogpost"] | living["comment"]
+    keys = {(t.findtext("id") or "").strip(): _facts(t).get("key", "") for t in root.findall("object[@class='Space']")}
+
+    def space_of(id: str) -> str:
+        _, facts = things[id]
+        while "space" not in facts:
+            _, facts = things[_holder(facts) or facts["parent"]]
+        return keys.get(facts["space"], "")
+
+    titles = {(space_of(id).lower(), things[id][1].get("title", "").lower()) for id in living["page"]}
+    dead: Counter[str] = Counter()
+    for thing in root.findall("object[@class='BodyContent']"):
+        facts = _facts(thing)
+        id = facts.get("content", "")
+        if id not in everything or facts.get("bodyType") == "0":
+            continue
+        for link in re.findall(r"<ri:page\b([^>]*)>", facts.get("body", "")):
+            named = {name: unescape(value) for name, value in re.findall(r'ri:([a-z-]+)="([^"]*)"', link)}
+            if "content-title" in named:
+                key = named.get("space-key") or space_of(id)
+                dead[id] += (key.lower(), named["content-title"].lower()) not in titles
+    return +dead
 
 
 def _subject(facts: Facts) -> str:

@@ -210,6 +210,23 @@ class Tables:
         )
         return {row["kind"]: row["n"] for row in rows}
 
+    async def people_of(self, source: str, spaces: list[str]) -> dict[str, Any]:
+        """Whom these spaces bring along. ``people``, ``enabled``: how many, and how many of them are so at the source; ``most``,
+        ``in_most``: the key of the space that names most of them, and how many."""
+        row = await self._pool.fetchrow(
+            "SELECT count(DISTINCT r.person) AS people, count(DISTINCT r.person) FILTER (WHERE p.active) AS enabled"
+            " FROM people.related r JOIN people.person p ON p.key = r.person WHERE r.source = $1 AND r.space = ANY($2)",
+            source,
+            spaces,
+        )
+        most = await self._pool.fetchrow(
+            "SELECT s.key AS most, count(*) AS in_most FROM people.related r JOIN people.space s ON s.source = r.source"
+            " AND s.space = r.space WHERE r.source = $1 AND r.space = ANY($2) GROUP BY s.key ORDER BY 2 DESC, 1 LIMIT 1",
+            source,
+            spaces,
+        )
+        return {"people": 0, "enabled": 0, "most": None, "in_most": 0, **dict(row or {}), **dict(most or {})}
+
     async def _page(self, query: str, values: tuple[Any, ...], listing: Listing) -> list[asyncpg.Record]:
         place = len(values)
         return await self._pool.fetch(

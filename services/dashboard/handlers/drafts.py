@@ -164,10 +164,12 @@ async def _review(service: Parts, id: str, errors: dict[str, str]) -> Response:
     source = await _source(service, found.source)
     sums = await service.tables.space_sums(source.analysis.id, found.spaces) if source.analysis else {}
     left = await service.tables.left_behind(source.analysis.id, found.spaces) if source.analysis else {}
+    people = await service.tables.people_of(source.id, found.spaces)
     return await _step(
         service,
         id,
         "review",
+        people=people,
         site=sites[0] if sites else None,
         sums=sums,
         left=left,

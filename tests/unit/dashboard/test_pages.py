@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
 from shared.events.commands import CopyPlan, SavePlan
+from tests.servers import Database
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
 
@@ -354,3 +355,26 @@ async def test_a_cause_leads_to_everything_that_ended_so_and_the_report_to_what_
     report = (await browser.client.get(f"/plans/{PLAN}/report")).text
     assert "Everything selected is accounted for" in report and "To do by hand" in report
     assert "as CSV" in report and "Verification" in report
+
+
+async def test_the_review_says_how_many_people_the_chosen_spaces_bring_along(
+    browser: House, database: Database
+) -> None:
+    admin = await database.connect()
+    await admin.execute(
+        "INSERT INTO people.person (key, source, id, active, address) SELECT n::text, $1, 'r' || n, n <= 900, 'usable'"
+        " FROM generate_series(1, 1156) n",
+        SOURCE,
+    )
+    await admin.execute("INSERT INTO people.related SELECT $1, '1', n::text FROM generate_series(1, 1156) n", SOURCE)
+    await admin.execute("INSERT INTO people.related SELECT $1, '2', n::text FROM generate_series(1, 5) n", SOURCE)
+    await admin.close()
+    get, post = browser.client.get, browser.client.post
+    key = dict(re.findall(r'name="(key|command)" value="([^"]+)"', (await get("/plans/new")).text))
+    draft = (await post("/plans/new", data={**key, "source": SOURCE})).headers["location"].removesuffix("/analyze")
+    await post(f"{draft}/select", data={**key, "users": "related"})
+    await post(f"{draft}/spaces", data={**key, "do": "all"})
+    review = (await get(f"{draft}/review")).text
+    assert "1,156 users, 900 of them enabled at the source, most by ENG (1,156)" in review
+    await post(f"{draft}/select", data={**key, "users": "none"})
+    assert "1,156 users whom content names come along without access" in (await get(f"{draft}/review")).text
