@@ -194,12 +194,8 @@ def test_the_links_told_as_broken_are_those_that_were_broken_before(tried: Tried
         if (each["names"], each["why"]) == ("page", "not_in_source"):
             told[each["id"]] += each["count"]
         # Everything that is live moves: nothing that was told waits for another plan.
-        assert each["why"] != "not_moved" or (export.name, each["names"]) in LEFT
+        assert each["why"] != "not_moved"
     assert told == dead_links(export)
-
-
-# Of which exports something that is live and linked to does not move, by what it is.
-LEFT: set[tuple[str, str]] = set()
 
 
 def test_the_document_has_the_promised_shape_and_the_exit_code_tells_success(tried: Tried) -> None:
