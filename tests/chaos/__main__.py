@@ -1,6 +1,6 @@
 """Kills, pauses and fails everything at random moments, and sees that every plan ends as if nothing had happened.
 
-    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops]
+    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops] [--act "kill planner"]...
 
 Prints each run with the faults that really hit its work, and ends with one line of JSON. Exit code 1: a promise was broken.
 """
@@ -43,11 +43,12 @@ class Deck(Generic[Card]):
         return hand
 
 
-async def campaign(runs: int, seed: int, long: bool) -> Tally:
-    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, and plans that are stopped."""
+async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> Tally:
+    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, and plans that are stopped. ``chosen``:
+    the acts that are dealt."""
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
-    held, acts = Deck(HELD, chance), Deck(list(ACTS), chance)
+    held, acts = Deck(HELD, chance), Deck(chosen, chance)
     while tally.runs < runs:
         async with open_stage(list(VARIANTS), planners=2 if long else 1) as stage:
             for _ in range(ROUNDS_IN_A_WORLD):
@@ -119,6 +120,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="longer outages, two planners")
     parser.add_argument("--only", choices=("pauses", "stops"), help="instead of runs: --runs moments or stops")
+    parser.add_argument(
+        "--act", action="append", choices=list(ACTS), metavar="ACT", help="only this besides; may be repeated"
+    )
     given = parser.parse_args()
     for name in ("asyncio", "asyncpg"):  # they complain of the servers that are killed
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -126,7 +130,7 @@ def main() -> int:
         if given.only:
             tally = asyncio.run(only(given.only, given.runs, given.seed))
         else:
-            tally = asyncio.run(campaign(given.runs, given.seed, given.long))
+            tally = asyncio.run(campaign(given.runs, given.seed, given.long, given.act or list(ACTS)))
     if SCAN.found:
         print(f"names where none may be:\n{report(SCAN.found)}")
     print(tally.line())
