@@ -237,7 +237,10 @@ class Reads:
         async with self.pool.acquire() as connection:
             choice = await connection.fetchrow(
                 "SELECT r.users, r.groups, r.accepted, r.key_conflicts, r.addresses, r.copy_of, r.start_at, r.start_refused,"
-                " coalesce(w.digest, '') AS digest, (SELECT coalesce(jsonb_object_agg(key, n), '{}')::text FROM"
+                # The planner's tables may be a moment behind ours: then the log says what was saved.
+                " coalesce(w.digest, (SELECT convert_from(e.body, 'UTF8')::jsonb #>> '{data,digest}' FROM log.events e"
+                "  WHERE e.stream = 'plan-' || r.plan ORDER BY e.version LIMIT 1), '') AS digest,"
+                " (SELECT coalesce(jsonb_object_agg(key, n), '{}')::text FROM"
                 " (SELECT l.key, sum(l.value::bigint) AS n FROM read.plan_space s JOIN read.analysis_space a"
                 "  ON a.analysis = r.analysis AND a.space = s.space, jsonb_each_text(a.left_behind) l WHERE s.plan = r.plan"
                 "  GROUP BY l.key) sums) AS left_behind FROM read.plan r LEFT JOIN work.plan w USING (plan) WHERE r.plan = $1",

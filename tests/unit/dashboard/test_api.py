@@ -217,3 +217,9 @@ async def test_a_time_that_is_long_past_is_left_to_the_planner_to_refuse(told: H
     assert answer.status_code == 202, answer.text
     asked = told.owners.asked[-1]
     assert isinstance(asked, SchedulePlan) and asked.start_at >= 0
+
+
+async def test_a_plan_has_its_digest_before_the_planner_has_read_its_own_event(told: House) -> None:
+    """The planner's tables are empty here."""
+    saved = next(event for event in history() if isinstance(event, PlanSaved))
+    assert (await told.client.get(f"/api/v1/plans/{PLAN}")).json()["digest"] == saved.digest != ""
