@@ -141,8 +141,7 @@ class Stage:
                 raise AssertionError("the others on the site always came too late")
             assert report["status"] == ENDS[variant], report
             assert report["conserved"], report
-            created = judge.created(journal)
-            self.undisturbed[variant] = Undisturbed(await self.canonical(move), created, report["status"])
+            self.undisturbed[variant] = await self._left(move, site, report)
 
     async def prepare_stops(self) -> None:
         """Moves the source that plans are stopped in, once and whole."""
@@ -151,8 +150,10 @@ class Stage:
             await self.world.run(move)
             report = await self.world.ended(move, timeout=150)
             assert report["conserved"] and not any(kind["failed"] for kind in report["kinds"].values()), report
-            created = judge.created(await site.journal())
-            self.undisturbed["shoal"] = Undisturbed(await self.canonical(move), created, report["status"])
+            self.undisturbed["shoal"] = await self._left(move, site, report)
+
+    async def _left(self, move: Move, site: Site, report: dict[str, Any]) -> Undisturbed:
+        return Undisturbed(await self.canonical(move), judge.created(await site.journal()), report["status"])
 
     async def onto(
         self, variant: str, source: str = "pocket"

@@ -130,6 +130,14 @@ def test_up_starts_all_serves_the_page_restarts_what_dies_survives_its_own_kill_
         again.process.send_signal(signal.SIGINT)
         assert again.wait(60) == 0
         _all_gone(children, 1)
+        # Whoever is in a hurry asks twice.
+        hasty = Up(data)
+        hasty.until(r"postgres .*ready")
+        children = hasty.children()
+        hasty.process.send_signal(signal.SIGINT)
+        hasty.process.send_signal(signal.SIGINT)
+        hasty.wait(30)
+        _all_gone(children, 2)
 
 
 def test_a_folder_that_is_held_is_refused_without_touching_it(data: Path) -> None:
