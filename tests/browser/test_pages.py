@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Response, expect
 
 from shared.events.catalog.plan import PlanSaved
 from shared.events.commands import SavePlan
@@ -186,15 +185,31 @@ async def test_paused_updates_stay_paused_over_a_reload(seen: Site) -> None:
     await context.close()
 
 
+def _a_stream(response: Response) -> bool:
+    return response.ok and response.headers.get("content-type", "").startswith("text/event-stream")
+
+
 async def test_a_session_that_ends_is_said_on_the_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.dashboard.handlers.live.BEAT", 0.2)
     context, page = await site.open()
-    await page.goto(f"{site.url}/plans/{PLAN}")
-    await asyncio.sleep(0.3)
+    async with page.expect_response(_a_stream):  # its stream stands
+        await page.goto(f"{site.url}/plans/{PLAN}")
     await site.house.pool.execute("DELETE FROM vault.session")
-    await page.get_by_text("Your session ended").wait_for(timeout=10_000)
+    await page.get_by_text("Your session ended").wait_for(timeout=30_000)
     await page.reload()
     assert "Log in" in await page.title()
+    await context.close()
+
+
+async def test_a_session_that_ended_while_the_page_was_away_is_said_too(site: Site) -> None:
+    context, page = await site.open()
+    async with page.expect_response(_a_stream):
+        await page.goto(f"{site.url}/plans/{PLAN}")
+    await context.set_offline(True)
+    await site.house.pool.execute("DELETE FROM vault.session")
+    await context.set_offline(False)
+    await page.evaluate("dispatchEvent(new Event('online'))")  # it asks for a new stream, and is refused
+    await page.get_by_text("Your session ended").wait_for(timeout=30_000)
     await context.close()
 
 

@@ -86,8 +86,21 @@ function open() {
     document.getElementById("position").textContent = Number(event.data).toLocaleString("en-US");
   });
   stream.addEventListener("park", () => { close(); parked = true; retry = setTimeout(open, PARKED); });
-  stream.addEventListener("bye", () => { close(); tell("Your session ended. Log in again; this page stays as it was."); });
-  stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) reopen(); };
+  stream.addEventListener("bye", ended);
+  stream.onerror = () => { if (stream?.readyState === EventSource.CLOSED) refused(stream.url); };
+}
+
+function ended() {
+  close();
+  tell("Your session ended. Log in again; this page stays as it was.");
+}
+
+async function refused(address) { // an EventSource does not say with which status
+  reopen();
+  const asked = new AbortController();
+  const status = await fetch(address, { signal: asked.signal }).then((answer) => answer.status, () => 0);
+  asked.abort();
+  if (status === 401) ended();
 }
 
 document.addEventListener("visibilitychange", () => {
