@@ -34,6 +34,11 @@ OK, ERROR, ENDED_BADLY = errors.OK, errors.FAILED, errors.PLAN_ENDED_BADLY
 SAMPLE = "sample"
 SITE_CREDENTIAL = {"email": "migrator@example.com", "token": "sandbox-token"}
 
+# What a try-out decides about people of a source: API path below the source, and body.
+REPAIRS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("address-repairs", {"duplicates": "merge", "others": "generate"}),
+    ("domains", {"every": True}),
+)
 # Skips for these reasons are accepted beforehand: nothing in a try-out can be done about them.
 ACCEPTED = (
     Reason.FILE_MISSING,
@@ -244,15 +249,16 @@ class Tryout:
         self._title("E-mail addresses")
         for trial in self.going:
             with self._told(trial):
-                choice = {"duplicates": "merge", "others": "generate"}
-                answer = client.post(f"/sources/{trial.source}/address-repairs", choice)
-                made = answer["result"]
+                made: dict[str, int] = {}
+                for path, decided in REPAIRS:
+                    made |= client.post(f"/sources/{trial.source}/{path}", decided)["result"]
                 self._say(
                     Text.assemble(
                         "✔ ",
                         (trial.name, "bold"),
                         f"  decided: {made.get('merged', 0):,} duplicates merged into one account,"
-                        f" {made.get('generated', 0):,} addresses generated, {made.get('former', 0):,} Former users",
+                        f" {made.get('generated', 0):,} addresses generated, {made.get('former', 0):,} Former users,"
+                        f" {made.get('trusted', 0):,} domains trusted",
                     )
                 )
 

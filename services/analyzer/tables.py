@@ -17,7 +17,8 @@ from shared.ops.tables import BadTable, read_table
 _NO_SOURCE = refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
 _DOMAINS = """
 SELECT DISTINCT lower(split_part(coalesce(repaired_email, email), '@', 2)) AS domain FROM people.person
-WHERE source = $1 AND (repair IN ('corrected', 'merged') OR repair IS NULL AND address IN ('usable', 'duplicate'))
+WHERE source = $1 AND coalesce(repaired_email, email) LIKE '%@%'
+AND (repair IN ('corrected', 'merged') OR repair IS NULL AND address IN ('usable', 'duplicate'))
 """
 
 

@@ -73,6 +73,7 @@ class Judge:
             Check.UPDATE_REQUIRED: self.update_required,
             Check.CONSENT: self._consent,
             Check.ADDRESSES: self.addresses,
+            Check.DOMAINS: self._domains,
             Check.CONFLICT_FROM_EARLIER_PLAN: self._earlier,
             Check.MISSING_FILES: self._pointed_out(Guardrail.FILE_MISSING),
             Check.BODY_LIMITS: self._pointed_out(Guardrail.BODY_NEAR_LIMIT),
@@ -160,6 +161,20 @@ class Judge:
             list(saved.spaces),
         )
         return ("error" if rows else "passed"), [{"address": r["address"], "people": r["n"]} for r in rows]
+
+    async def _domains(self) -> Found:
+        saved = self._saved
+        rows = await self._pool.fetch(
+            "SELECT domain, people, reviewed FROM people.untrusted_domains_v2($1, $2, $3, $4)",
+            saved.source,
+            saved.users == "all",
+            list(saved.spaces),
+            saved.map,
+        )
+        return ("error" if rows else "passed"), [
+            {"domain": r["domain"], "people": r["people"], "marked": "not trusted" if r["reviewed"] else "not yet"}
+            for r in rows
+        ]
 
     async def _earlier(self) -> Found:
         rows = await self._pool.fetch(

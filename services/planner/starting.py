@@ -92,6 +92,15 @@ def refusal(judged: Judged) -> c.Reply:
             " repair SOURCE --duplicates merge --others generate.",
             findings=judged.findings,
         )
+    if judged.check is Check.DOMAINS:
+        one = judged.count == 1
+        return refused(
+            code,
+            f"{judged.count:,} e-mail domain{'' if one else 's'} of people who move {'is' if one else 'are'} not trusted.",
+            "Look at them: cloudward plan check PLAN domains. Trust those that are yours: cloudward source domains SOURCE"
+            " --trust DOMAIN, or --trust-all. People of the others: correct their addresses, make them Former users or map"
+            " them to accounts.",
+        )
     # What it found may name people, domains and addresses: the checks of the plan show it, a problem document does not.
     return refused(
         code,

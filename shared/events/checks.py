@@ -100,8 +100,9 @@ CHECKS: dict[Check, Explained] = {
         asks="site",
     ),
     Check.DOMAINS: Explained(
-        "The e-mail domains of all people who move are trusted.",
-        "Review the domains of the source and mark those that are yours.",
+        "The e-mail domains of all people who move are trusted: nobody gets an account by an address of another.",
+        "Review the domains of the source and mark those that are yours: cloudward source domains SOURCE --trust DOMAIN, or"
+        " --trust-all.",
         blocks=True,
     ),
     Check.SITE_ADMIN: Explained(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cli.client import ENDED, Client, ClientError
-from cli.tryout import ACCEPTED, SITE_CREDENTIAL
+from cli.tryout import ACCEPTED, REPAIRS, SITE_CREDENTIAL
 from sandbox.server import TOKEN
 
 # Runs inside the stand-ins' container, where their administration is to be reached and nowhere else.
@@ -36,12 +36,13 @@ class Trial:
         return json.loads(answer) if answer else None
 
     def source(self, name: str, location: str) -> str:
-        """A source, analyzed, with its addresses repaired."""
+        """A source, analyzed, with its addresses repaired and its domains trusted."""
         body = {"name": name, "location": location, "credential": {"token": TOKEN}}
         source = str(self.client.post("/sources", body)["id"])
         analysis = self.client.analyzed(self.client.post(f"/sources/{source}/analyses")["id"])
         assert analysis["state"] == "completed", analysis
-        self.client.post(f"/sources/{source}/address-repairs", {"duplicates": "merge", "others": "generate"})
+        for path, decided in REPAIRS:
+            self.client.post(f"/sources/{source}/{path}", decided)
         return source
 
     def site(self, name: str) -> str:

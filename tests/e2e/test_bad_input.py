@@ -214,7 +214,9 @@ async def test_nothing_is_written_to_a_site_that_is_no_sandbox_before_someone_ha
 
 
 @pytest.mark.statement(81, 82)
-async def test_people_with_unusable_addresses_keep_a_plan_from_running_until_someone_decides(world: World) -> None:
+async def test_people_with_unusable_addresses_or_untrusted_domains_keep_a_plan_from_running_until_someone_decides(
+    world: World,
+) -> None:
     source = await world.source("south")
     assert (await world.analyze(source))["state"] == "completed"
     move, _ = await plan_of(world, source)
@@ -222,7 +224,16 @@ async def test_people_with_unusable_addresses_keep_a_plan_from_running_until_som
     assert error.code == "email_errors_unresolved"
     assert {finding["address"] for finding in error.findings} == {"invalid", "duplicate", "unknown"}
     assert await world.status(move) == "READY"
-    await world.repair(source)
+    await world.call("post", f"/sources/{source}/address-repairs", {"duplicates": "merge", "others": "generate"})
+    error = await refusal(world, "post", f"/plans/{move.plan}/run", {})
+    assert error.code == "check_domains", "an account made for a stranger's address would be theirs"
+    assert "cloudward source domains" in error.way_on
+    checks = {check["check"]: check for check in await world.call("get", f"/plans/{move.plan}/checks")}
+    found = [finding["domain"] for finding in checks["domains"]["findings"]]
+    assert (checks["domains"]["result"], checks["domains"]["count"]) == ("error", len(found)) and len(found) > 1
+    await world.call("post", f"/sources/{source}/domains", {"every": True, "untrusted": found[:1]})
+    assert (await refusal(world, "post", f"/plans/{move.plan}/run", {})).code == "check_domains"
+    await world.call("post", f"/sources/{source}/domains", {"trusted": found[:1]})
     await world.run(move)
     await world.stop(move)
     await world.ended(move)

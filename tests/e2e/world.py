@@ -17,7 +17,7 @@ import httpx
 
 from cli.client import ENDED, Client
 from cli.embedded.supervisor import Supervisor
-from cli.tryout import SERVER_TOKEN, SITE_CREDENTIAL
+from cli.tryout import REPAIRS, SERVER_TOKEN, SITE_CREDENTIAL
 from shared.events.reasons import Reason
 from tests.privacy import CANARY
 
@@ -95,7 +95,9 @@ class World:
         return dict(await self.call("analyzed", answer["id"]))
 
     async def repair(self, source: str) -> None:
-        await self.call("post", f"/sources/{source}/address-repairs", {"duplicates": "merge", "others": "generate"})
+        """Decides about every address and domain of the source, as ``try`` does."""
+        for path, body in REPAIRS:
+            await self.call("post", f"/sources/{source}/{path}", body)
 
     async def site(self, **options: Any) -> tuple[str, str, str]:
         """A new cloud site in the sandbox, registered; its id, its name there, and its address."""

@@ -189,11 +189,16 @@ class Access:
 
     # -- tokens --------------------------------------------------------------------------------------------------
 
-    async def tokens(self) -> list[Token]:
-        """Those that are neither revoked nor expired first, newest first."""
+    async def tokens(self, *, limit: int | None = None, before: str | None = None) -> list[Token]:
+        """Those that are neither revoked nor expired first, newest first; ``before``: only those that come after this one in
+        that order."""
         rows = await self._pool.fetch(
-            "SELECT id, name, role, created_at, expires_at, revoked_at, used_at FROM vault.token"
-            " ORDER BY revoked_at IS NOT NULL OR coalesce(expires_at < now(), false), created_at DESC, id"
+            "WITH t AS (SELECT id, name, role, created_at, expires_at, revoked_at, used_at,"
+            " revoked_at IS NOT NULL OR coalesce(expires_at < now(), false) AS over, now() - created_at AS age FROM vault.token)"
+            " SELECT id, name, role, created_at, expires_at, revoked_at, used_at FROM t WHERE $2::text IS NULL"
+            " OR (over, age, id) > (SELECT over, age, id FROM t WHERE id = $2) ORDER BY over, age, id LIMIT $1",
+            limit,
+            before,
         )
         return [Token(**{**dict(row), "role": Role(row["role"])}) for row in rows]
 

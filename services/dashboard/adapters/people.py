@@ -15,7 +15,8 @@ _DOMAINS = """
 SELECT domain, count(*) AS people, bool_or(trusted) AS trusted FROM (
   SELECT a.domain, d.trusted FROM (
     SELECT lower(split_part(coalesce(p.repaired_email, p.email), '@', 2)) AS domain FROM people.person p
-    WHERE p.source = $1 AND (p.repair IN ('corrected', 'merged') OR p.repair IS NULL AND p.address IN ('usable', 'duplicate'))
+    WHERE p.source = $1 AND coalesce(p.repaired_email, p.email) LIKE '%@%'
+      AND (p.repair IN ('corrected', 'merged') OR p.repair IS NULL AND p.address IN ('usable', 'duplicate'))
   ) a LEFT JOIN people.domain d ON d.source = $1 AND d.domain = a.domain
 ) found GROUP BY domain ORDER BY 2 DESC, 1
 """

@@ -168,22 +168,32 @@ class Reads:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    async def sources(self, id: str | None = None) -> list[Source]:
+    async def sources(
+        self, id: str | None = None, *, limit: int | None = None, before: str | None = None
+    ) -> list[Source]:
+        """By name; ``before``: only those that come after this one in that order."""
         rows = await self.pool.fetch(
             "SELECT r.*, p.name, p.location, p.info::text AS info, (SELECT a.analysis FROM read.analysis a"
             " WHERE a.source = r.source ORDER BY a.position DESC LIMIT 1) AS analysis FROM read.source r"
-            " JOIN people.source p ON p.id = r.source WHERE $1::text IS NULL OR r.source = $1 ORDER BY p.name",
+            " JOIN people.source p ON p.id = r.source WHERE ($1::text IS NULL OR r.source = $1) AND ($3::text IS NULL"
+            " OR (p.name, p.id) > (SELECT b.name, b.id FROM people.source b WHERE b.id = $3)) ORDER BY p.name, p.id LIMIT $2",
             id,
+            limit,
+            before,
         )
         found = {a.id: a for a in await self.analyses([row["analysis"] for row in rows if row["analysis"]])}
         return [_source(row, found.get(row["analysis"])) for row in rows]
 
-    async def sites(self, id: str | None = None) -> list[Site]:
+    async def sites(self, id: str | None = None, *, limit: int | None = None, before: str | None = None) -> list[Site]:
+        """By name; ``before``: only those that come after this one in that order."""
         rows = await self.pool.fetch(
             "SELECT r.*, p.name, p.url, coalesce(l.email, l.name) AS account FROM read.site r"
             " JOIN people.site p ON p.id = r.site LEFT JOIN people.login l ON l.id = p.login"
-            " WHERE $1::text IS NULL OR r.site = $1 ORDER BY p.name",
+            " WHERE ($1::text IS NULL OR r.site = $1) AND ($3::text IS NULL"
+            " OR (p.name, p.id) > (SELECT b.name, b.id FROM people.site b WHERE b.id = $3)) ORDER BY p.name, p.id LIMIT $2",
             id,
+            limit,
+            before,
         )
         return [
             Site(

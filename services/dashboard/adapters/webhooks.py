@@ -29,7 +29,9 @@ SELECT w.id, w.name, w.url, w.events, w.created_at, d.state AS last_state, d.cre
        (SELECT count(*) FROM hook.delivery n WHERE n.webhook = w.id AND n.state = 'failed') AS failed
 FROM people.webhook w LEFT JOIN LATERAL (SELECT state, created_at FROM hook.delivery d WHERE d.webhook = w.id
   AND d.state <> 'waiting' ORDER BY d.created_at DESC, d.id DESC LIMIT 1) d ON true
-WHERE w.removed_at IS NULL AND ($1::text IS NULL OR w.id = $1) ORDER BY lower(w.name)
+WHERE w.removed_at IS NULL AND ($1::text IS NULL OR w.id = $1) AND ($3::text IS NULL
+  OR (lower(w.name), w.id) > (SELECT lower(b.name), b.id FROM people.webhook b WHERE b.id = $3))
+ORDER BY lower(w.name), w.id LIMIT $2
 """
 _DELIVERIES = """
 SELECT d.id, d.event, d.position, d.plan, n.name AS plan_name, d.state, d.attempts, d.created_at, d.ended_at,
@@ -82,12 +84,13 @@ class Webhooks:
     def __init__(self, pool: Pool, store: EventStore, key: bytes | None) -> None:
         self._pool, self._store, self._key = pool, store, key
 
-    async def all(self) -> list[Webhook]:
-        return [Webhook(**row) for row in await self._pool.fetch(_WEBHOOKS, None)]
+    async def all(self, *, limit: int | None = None, before: str | None = None) -> list[Webhook]:
+        """By name; ``before``: only those that come after this one in that order."""
+        return [Webhook(**row) for row in await self._pool.fetch(_WEBHOOKS, None, limit, before)]
 
     async def one(self, id: str) -> Webhook:
         """Raises ProblemError where there is none, or none any more."""
-        for row in await self._pool.fetch(_WEBHOOKS, id):
+        for row in await self._pool.fetch(_WEBHOOKS, id, None, None):
             return Webhook(**row)
         raise not_found("webhook", id)
 

@@ -31,6 +31,7 @@ KIND_WORDS = {
     "permission": ("space permission", "space permissions"),
     "watch": ("watched page or space", "watched pages and spaces"),
     "address": ("address", "addresses"),
+    "domain": ("domain", "domains"),
     "plan": ("plan", "plans"),
     "event": ("event", "events"),
     "source": ("source", "sources"),

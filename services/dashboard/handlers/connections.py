@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn
 from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.domain.shapes import Analysis, Recorded, Site, Source
-from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import CommandId, CutOf, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.commands import (
     Analyze,
     RegisterSite,
@@ -33,8 +33,9 @@ async def register_source(service: PartsOf, id: CommandId, body: SourceIn) -> Re
 
 
 @router.get("/sources", tags=["sources"], summary="List sources", dependencies=[Depends(shown)])
-async def list_sources(service: PartsOf) -> list[Source]:
-    return await service.reads.sources()
+async def list_sources(service: PartsOf, response: Response, cut: CutOf) -> list[Source]:
+    """By name. Where there are more, the header ``Link`` names the next page."""
+    return cut.linked(response, "/sources", await service.reads.sources(limit=cut.limit, before=cut.before))
 
 
 @router.get("/sources/{source}", tags=["sources"], summary="One source", dependencies=[Depends(shown)])
@@ -125,8 +126,9 @@ async def _organization(service: Parts, id: str, given: CredentialIn | None) -> 
 
 
 @router.get("/sites", tags=["sites"], summary="List sites", dependencies=[Depends(shown)])
-async def list_sites(service: PartsOf) -> list[Site]:
-    return await service.reads.sites()
+async def list_sites(service: PartsOf, response: Response, cut: CutOf) -> list[Site]:
+    """By name. Where there are more, the header ``Link`` names the next page."""
+    return cut.linked(response, "/sites", await service.reads.sites(limit=cut.limit, before=cut.before))
 
 
 @router.get("/sites/{site}", tags=["sites"], summary="One site", dependencies=[Depends(shown)])

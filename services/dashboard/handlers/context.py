@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
+from urllib.parse import urlencode
 from uuid import uuid4
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request, Response
 
 from services.dashboard.adapters.access import Access
 from services.dashboard.adapters.analyses import AnalysisReads
@@ -34,6 +35,7 @@ from services.dashboard.handlers.feeds import Feeds
 from shared.events.commands import Command
 from shared.events.projections.base import LogReader, ProjectionState
 from shared.events.projections.runner import Runner
+from shared.events.types import Id
 from shared.ops.outgoing import Guard
 
 API = "/api/v1"
@@ -186,6 +188,32 @@ async def shown(
     ] = None,
 ) -> None:
     await parts(request).caught_up(after)
+
+
+class Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Shown = TypeVar("Shown", bound=Identified)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which part of a list is asked for."""
+
+    before: Annotated[Id | None, Query(description="The last one of the page before.")] = None
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200
+
+    def linked(self, response: Response, path: str, found: list[Shown], **asked: str) -> list[Shown]:
+        """The list, and where there may be more, the next page in the header ``Link``."""
+        if len(found) == self.limit:
+            query = urlencode({**asked, "limit": self.limit, "before": found[-1].id})
+            response.headers["Link"] = f'<{API}{path}?{query}>; rel="next"'
+        return found
+
+
+CutOf = Annotated[Cut, Depends()]
 
 
 def named_command(

@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import ValidationError
 
 from services.dashboard.adapters.drafts import Drafts
+from services.dashboard.adapters.people import PeopleReads
 from services.dashboard.adapters.tables import ANALYZED
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.attention import unresolved
@@ -173,6 +174,7 @@ async def _review(service: Parts, id: str, errors: dict[str, str]) -> Response:
         site=sites[0] if sites else None,
         sums=sums,
         left=left,
+        untrusted=sum(not each.trusted for each in await PeopleReads(service.reads.pool).domains(found.source)),
         errors={**found.missing(), **errors},
         acceptable=ACCEPTABLE,
         command=uuid4().hex,

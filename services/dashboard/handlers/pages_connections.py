@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from services.dashboard.adapters.tables import ANALYZED
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.attention import unresolved
-from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn
+from services.dashboard.domain.inputs import CredentialIn, DomainsIn, RepairIn, ReplaceIn, SiteIn, SourceIn
 from services.dashboard.domain.listing import Listing
 from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.domain.shapes import Source
-from services.dashboard.handlers import connections
+from services.dashboard.handlers import connections, people
 from services.dashboard.handlers.context import Needs, Parts, PartsOf
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.rendering import page
@@ -24,6 +24,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permissi
 Command = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 Text = Annotated[str, Form(max_length=2000)]
 Connected = Literal["sources", "sites"]
+MOST_DOMAINS = 100  # those with the most people; the rest by the command line or a table
 
 
 @router.get("/sources")
@@ -60,7 +61,16 @@ async def add_source(
 async def source_page(service: PartsOf, source: str, after: Annotated[int | None, Query(ge=0)] = None) -> Response:
     await service.caught_up(after)
     found = await _source(service, source)
-    return page(service, "source.html", source=found, unresolved=unresolved(found), command=uuid4().hex)
+    domains = await people.reads(service).domains(source)
+    return page(
+        service,
+        "source.html",
+        source=found,
+        unresolved=unresolved(found),
+        domains=domains,
+        most=MOST_DOMAINS,
+        command=uuid4().hex,
+    )
 
 
 @router.get("/sources/{source}/spaces")
@@ -91,6 +101,23 @@ async def repair(
     body = RepairIn.model_validate({"duplicates": duplicates, "others": others})
     recorded = await connections.repair_addresses(service, command, source, body)
     return RedirectResponse(f"/sources/{source}?after={recorded.position or 0}", 303)
+
+
+@router.post("/sources/{source}/domains")
+async def review_domains(
+    service: PartsOf,
+    source: str,
+    command: Command,
+    do: Annotated[Literal["trust", "trust-all", "distrust"], Form()],
+    domain: Annotated[list[str] | None, Form(max_length=MOST_DOMAINS)] = None,
+) -> Response:
+    """What was ticked is trusted, or no more; or everything is trusted."""
+    if do == "trust-all" or domain:
+        ticked = domain or []
+        marks = {"trust": {"trusted": ticked}, "distrust": {"untrusted": ticked}, "trust-all": {"every": True}}
+        recorded = await people.review_domains(service, command, source, DomainsIn.model_validate(marks[do]))
+        await service.caught_up(recorded.position)
+    return RedirectResponse(f"/sources/{source}#domains", 303)
 
 
 @router.get("/sites")

@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, NoReturn
-from urllib.parse import urlencode
 from uuid import uuid4
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -16,7 +15,7 @@ from services.dashboard.domain.problems import ProblemError, immutable, not_foun
 from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
 from services.dashboard.domain.shapes import CheckOut, PlanDetail, PlanSummary, Recorded, Report, RoundOut, UndoOut
 from services.dashboard.domain.tables import to_csv
-from services.dashboard.handlers.context import API, CommandId, Needs, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import CommandId, CutOf, Needs, Parts, PartsOf, envelope, send, shown
 from shared.events.catalog.plan import Follow
 from shared.events.checks import Check
 from shared.events.commands import (
@@ -50,16 +49,12 @@ async def save_plan(service: PartsOf, id: CommandId, body: PlanIn) -> Recorded:
 async def list_plans(
     service: PartsOf,
     response: Response,
+    cut: CutOf,
     archived: bool = False,
-    before: Annotated[Id | None, Query(description="The last plan of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[PlanSummary]:
     """Newest first; archived ones only when asked for. Where there are more, the header ``Link`` names the next page."""
-    found = await service.reads.plans(archived=archived, limit=limit, before=before)
-    if len(found) == limit:
-        query = urlencode({"archived": str(archived).lower(), "limit": limit, "before": found[-1].id})
-        response.headers["Link"] = f'<{API}/plans?{query}>; rel="next"'
-    return found
+    found = await service.reads.plans(archived=archived, limit=cut.limit, before=cut.before)
+    return cut.linked(response, "/plans", found, archived=str(archived).lower())
 
 
 @router.get("/plans/{plan}", summary="One plan", dependencies=[Depends(shown)])

@@ -2,21 +2,24 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Response
 
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.inputs import SignInLinkIn, TokenIn
 from services.dashboard.domain.shapes import Recorded, SignInLink, TokenMade, TokenShown
-from services.dashboard.handlers.context import CommandId, Needs, PartsOf
+from services.dashboard.handlers.context import CommandId, CutOf, Needs, PartsOf
 from shared.events.types import Id
 
 router = APIRouter(tags=["access"], dependencies=[Depends(Needs(Permission.ADMINISTER, Permission.ADMINISTER))])
 
 
 @router.get("/tokens", summary="List tokens")
-async def list_tokens(service: PartsOf) -> list[TokenShown]:
-    """Without their secrets, which are nowhere. Valid ones first."""
-    return [TokenShown.model_validate(token, from_attributes=True) for token in await service.access.tokens()]
+async def list_tokens(service: PartsOf, response: Response, cut: CutOf) -> list[TokenShown]:
+    """Without their secrets, which are nowhere. Valid ones first. Where there are more, the header ``Link`` names the next
+    page."""
+    found = await service.access.tokens(limit=cut.limit, before=cut.before)
+    shown = [TokenShown.model_validate(token, from_attributes=True) for token in found]
+    return cut.linked(response, "/tokens", shown)
 
 
 @router.post("/tokens", status_code=201, summary="Create a token")

@@ -12,7 +12,7 @@ from services.dashboard.domain.inputs import WebhookIn
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.domain.shapes import DeliveriesShown, DeliveryShown, Recorded, WebhookMade, WebhookShown
 from services.dashboard.domain.webhooks import EVENTS
-from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf
+from services.dashboard.handlers.context import CommandId, CutOf, Needs, Parts, PartsOf
 from services.dashboard.handlers.rendering import page
 from shared.events.types import Id
 from shared.ops.outgoing import Refused
@@ -29,8 +29,12 @@ Command = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 
 
 @router.get("/webhooks", summary="List webhooks")
-async def list_webhooks(service: PartsOf) -> list[WebhookShown]:
-    return [WebhookShown.model_validate(each, from_attributes=True) for each in await service.webhooks.all()]
+async def list_webhooks(service: PartsOf, response: Response, cut: CutOf) -> list[WebhookShown]:
+    """By name. Where there are more, the header ``Link`` names the next page."""
+    found = await service.webhooks.all(limit=cut.limit, before=cut.before)
+    return cut.linked(
+        response, "/webhooks", [WebhookShown.model_validate(each, from_attributes=True) for each in found]
+    )
 
 
 @router.post("/webhooks", status_code=201, summary="Create a webhook")

@@ -153,7 +153,7 @@ async def test_addresses_go_out_as_a_table_and_come_back_corrected(bureau: Burea
 async def test_a_domain_is_untrusted_until_somebody_says_so(bureau: Bureau, api: httpx.AsyncClient) -> None:
     source = await settled(bureau)
     planner = bureau.pools["planner"]
-    ask = "SELECT domain, people FROM people.untrusted_domains_v1($1)"
+    ask = "SELECT domain, people FROM people.untrusted_domains_v2($1, true, '{}', NULL)"
     before = [tuple(row) for row in await planner.fetch(ask, source)]
     domains = (await api.get(f"/sources/{source}/domains")).json()
     assert [(d["domain"], d["people"]) for d in domains] == before and all(d["trusted"] is None for d in domains)
@@ -164,6 +164,25 @@ async def test_a_domain_is_untrusted_until_somebody_says_so(bureau: Bureau, api:
     assert "example.com,false" in text
     answer = await api.post(f"/sources/{source}/domains.csv", content=text.replace("false", "true"))
     assert answer.is_success and await planner.fetch(ask, source) == []
+
+
+async def test_only_domains_of_people_whom_a_plan_finds_by_their_address_are_asked_about(bureau: Bureau) -> None:
+    """Not of people whom its spaces do not name, nor of those whom a map gives an account."""
+    source = await settled(bureau)
+    planner = bureau.pools["planner"]
+    ask = "SELECT sum(people) FROM people.untrusted_domains_v2($1, $2, $3, $4)"
+    every = await planner.fetchval(ask, source, True, [], None)
+    assert await planner.fetchval(ask, source, False, [], None) is None
+    related = await bureau.admin.fetch(
+        "SELECT r.space, p.key, p.source FROM people.related r JOIN people.person p ON p.key = r.person WHERE r.source = $1"
+        " AND (p.repair IN ('corrected', 'merged') OR p.repair IS NULL AND p.address IN ('usable', 'duplicate'))",
+        source,
+    )
+    space = related[0]["space"]
+    inside = [row["key"] for row in related if row["space"] == space]
+    assert await planner.fetchval(ask, source, False, [space], None) == len(inside) < every
+    await bureau.admin.execute("INSERT INTO people.user_map VALUES ('m', $1, '712020:9')", inside[0])
+    assert await planner.fetchval(ask, source, True, [], "m") == every - 1
 
 
 async def test_a_map_is_recorded_and_named_by_its_id(bureau: Bureau, api: httpx.AsyncClient) -> None:

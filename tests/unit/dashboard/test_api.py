@@ -10,6 +10,7 @@ import pytest
 from shared.events.catalog.plan import PlanSaved
 from shared.events.commands import Problem, RegisterSource, RunPlan, SavePlan, SchedulePlan
 from shared.ops.vault import VaultError, open_secret
+from tests.servers import Database
 from tests.store.test_projections import ANALYSIS, PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import KEY, House
 
@@ -202,13 +203,45 @@ async def test_a_long_list_of_plans_is_read_page_by_page_and_the_next_page_is_na
     first = next(event for event in history() if isinstance(event, PlanSaved))
     await told.log.append([first.model_copy(update={"plan": f"{n:032x}", "predecessor": None}) for n in range(4)])
     await told.catch_up()
-    pages, path = [], "/api/v1/plans?limit=2"
-    while path:
-        answer = await told.client.get(path)
-        pages.append([plan["id"] for plan in answer.json()])
-        path = answer.links.get("next", {}).get("url", "")
+    pages = await _pages(told, "/api/v1/plans?limit=2")
     assert [len(page) for page in pages] == [2, 2, 1] and len({id for page in pages for id in page}) == 5
     assert pages[-1] == [PLAN], "the oldest comes last"
+
+
+async def _pages(house: House, path: str) -> list[list[str]]:
+    """The ids of each page, by the links from one to the next."""
+    pages = []
+    while path:
+        answer = await house.client.get(path)
+        assert answer.status_code == 200, answer.text
+        pages.append([each["id"] for each in answer.json()])
+        path = answer.links.get("next", {}).get("url", "")
+    return pages
+
+
+async def test_long_lists_of_what_is_set_up_are_read_page_by_page_too(told: House, database: Database) -> None:
+    admin = await database.connect()
+    for n in range(7):
+        id, name = f"{n:032x}", f"of many {n}"
+        await admin.execute(
+            "INSERT INTO people.source (id, name, kind, location) VALUES ($1, $2, 'rest', '')", id, name
+        )
+        await admin.execute("INSERT INTO read.source (source, kind, registered_at) VALUES ($1, 'rest', now())", id)
+        await admin.execute("INSERT INTO people.site (id, name, url) VALUES ($1, $2, $1)", id, name)
+        await admin.execute(
+            "INSERT INTO read.site (site, credential, sandbox, registered_at) VALUES ($1, 'token', false, now())", id
+        )
+        await admin.execute(
+            "INSERT INTO people.webhook (id, name, url, events, since) VALUES ($1, $2, '', '{}', 0)", id, name
+        )
+    for n in range(5):
+        await told.client.post("/api/v1/tokens", json={"name": f"machine {n}", "role": "viewer"})
+    await admin.close()
+    for what in ("sources", "sites", "webhooks", "tokens"):
+        (whole,) = await _pages(told, f"/api/v1/{what}")
+        pages = await _pages(told, f"/api/v1/{what}?limit=2")
+        assert [id for page in pages for id in page] == whole, what
+        assert len(whole) > 4 and all(len(page) <= 2 for page in pages)
 
 
 @pytest.mark.parametrize("when", ["0516-05-11T18:51:53.2Z", "1969-12-31T23:59:59Z", "2025-01-01T00:00:00+14:00"])

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
-from shared.events.commands import CopyPlan, SavePlan
+from shared.events.commands import CopyPlan, ReviewDomains, SavePlan
 from tests.servers import Database
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
@@ -253,6 +253,26 @@ async def test_a_site_is_added_and_a_source_analyzed_and_repaired_by_forms(brows
         "RepairAddresses",
     ]
     assert (await browser.client.get(f"/sources/{SITE}")).status_code == 404
+
+
+async def test_domains_are_reviewed_by_a_form(browser: House, database: Database) -> None:
+    admin = await database.connect()
+    await admin.execute(
+        "INSERT INTO people.person (key, source, id, email, active, address)"
+        " SELECT n::text, $1, 'd' || n, n || '@domain' || n % 3 || '.example', true, 'usable' FROM generate_series(1, 9) n",
+        SOURCE,
+    )
+    html = (await browser.client.get(f"/sources/{SOURCE}")).text
+    assert "3 domains of 3 are not trusted" in html and html.count("Not decided") == 3
+    key = dict(re.findall(r'name="(key|command)" value="([^"]+)"', html))
+    form = {**key, "do": "distrust", "domain": ["domain1.example", "domain2.example"]}
+    assert (await browser.client.post(f"/sources/{SOURCE}/domains", data=form)).status_code == 303
+    form = {**key, "command": "c" * 32, "do": "trust-all"}
+    assert (await browser.client.post(f"/sources/{SOURCE}/domains", data=form)).status_code == 303
+    assert (await browser.client.post(f"/sources/{SOURCE}/domains", data={**form, "do": "trust"})).status_code == 303
+    asked = [(c.trusted, c.untrusted, c.every) for c in browser.owners.asked if isinstance(c, ReviewDomains)]
+    assert asked == [([], ["domain1.example", "domain2.example"], False), ([], [], True)], "nothing ticked asks nothing"
+    await admin.close()
 
 
 async def test_the_event_log_is_followed_from_one_event_to_its_request(browser: House) -> None:
