@@ -65,8 +65,8 @@ bench-store: dev ## Measure the event store beside two others
 bench-capacity: dev ## Measure what a page costs in events, requests and bytes (ARGS="--pages 5000")
 	@$(BIN)/python -m tests.bench.capacity $(ARGS)
 
-bench-analysis: dev ## Measure an analysis of 10,000 spaces and 50,000 users, and listing the spaces
-	@$(BIN)/python -m tests.bench.analysis
+bench-analysis: dev ## Measure an analysis of 10,000 spaces and 50,000 users, and listing the spaces (ARGS="--kills 5" for it twice)
+	@$(BIN)/python -m tests.bench.analysis $(ARGS)
 
 bench-pages: dev ## Measure the pages with 10,000 spaces and 1,000 plans in the read model
 	@$(BIN)/python -m tests.bench.pages $(ARGS)

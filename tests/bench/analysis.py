@@ -1,14 +1,18 @@
 """An analysis of a large source by real processes, and listing its spaces: ``python -m tests.bench.analysis``.
 
 The source is a generated server of the sandbox. Measured: how long the analysis takes, the most memory the analyzer ever had
-(VmHWM), and how long the API takes to list and filter the spaces, each request anew, over HTTP. The last line is one JSON object.
+(VmHWM), and how long the API takes to list and filter the spaces, each request anew, over HTTP. With ``--kills`` the source is
+analyzed once more, while the analyzer is killed that often at random moments: the numbers have to be the same. The last line is
+one JSON object.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -46,7 +50,24 @@ def _listing(client: Client, analysis: str, rounds: int) -> list[float]:
     return times
 
 
-async def measure(folder: Path, spaces: int, users: int, pages: int, version: str) -> dict[str, Any]:
+async def killed(house: Supervisor, client: Client, source: str, kills: int, seconds: float) -> dict[str, Any]:
+    """The analysis made again, with the analyzer killed at moments spread over ``seconds``; what it found."""
+    chance = random.Random(5)
+    analysis = (await asyncio.to_thread(client.post, f"/sources/{source}/analyses"))["id"]
+    ending = asyncio.create_task(asyncio.to_thread(client.analyzed, analysis, pause=1))
+    at = []
+    for _ in range(kills):
+        await asyncio.wait({ending}, timeout=chance.uniform(0.5, 1.5) * seconds / kills)
+        if ending.done():
+            break
+        now = await asyncio.to_thread(client.get, f"/analyses/{analysis}")
+        at.append([now["users_listed"], now["spaces_analyzed"]])
+        os.kill(house.pid("analyzer") or 0, signal.SIGKILL)
+    found = await ending
+    return {"state": found["state"], "numbers": found["numbers"], "killed_at_users_and_spaces": at}
+
+
+async def measure(folder: Path, spaces: int, users: int, pages: int, version: str, kills: int) -> dict[str, Any]:
     options = {"version": version, "generate": {"spaces": spaces, "pages": pages, "users": users}, "journal": 1000}
     sandbox = {
         "admin_port": 0,
@@ -71,6 +92,8 @@ async def measure(folder: Path, spaces: int, users: int, pages: int, version: st
         seconds = time.monotonic() - began
         assert found["state"] == "completed", found
         times = await asyncio.to_thread(_listing, client, analysis, _LISTS)
+        most = _memory(house.pid("analyzer"))
+        again = await killed(house, client, source, kills, seconds) if kills else {}
         return {
             "bench": "analysis",
             "spaces": found["numbers"]["spaces"],
@@ -78,10 +101,11 @@ async def measure(folder: Path, spaces: int, users: int, pages: int, version: st
             "pages": found["numbers"]["pages"],
             "seconds": round(seconds, 1),
             "analyzer_mb_before": idle,
-            "analyzer_mb_most": _memory(house.pid("analyzer")),
+            "analyzer_mb_most": most,
             "list_ms_median": round(statistics.median(times), 1),
             "list_ms_p95": round(sorted(times)[int(len(times) * 0.95)], 1),
             "lists": len(times),
+            **({"killed": again, "same_after_kills": again["numbers"] == found["numbers"]} if kills else {}),
         }
 
 
@@ -91,14 +115,16 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--pages", type=int, default=20_000)
     parser.add_argument("--version", default="9.2.1")
+    parser.add_argument("--kills", type=int, default=0, help="of the analyzer, in a second analysis")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cwb-", dir="/tmp"))
     try:
-        result = asyncio.run(measure(folder, given.spaces, given.users, given.pages, given.version))
+        result = asyncio.run(measure(folder, given.spaces, given.users, given.pages, given.version, given.kills))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sys.stderr.write("\n")
     sys.stdout.write(json.dumps(result) + "\n")
+    sys.exit(int(not result.get("same_after_kills", True)))
 
 
 if __name__ == "__main__":
