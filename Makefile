@@ -13,7 +13,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools readiness manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
+.PHONY: tools readiness manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-fair bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench-sandbox: dev ## Measure page creations a second of one sandbox process
 
 bench-space: dev ## Measure one space of 50,000 pages and 5 GB through two executors: hours (ARGS="--pages 5000 --megabytes 500")
 	@$(BIN)/python -m tests.bench.large $(ARGS)
+
+bench-fair: dev ## Measure a plan of 20 pages behind one of 20,000 on the same site (ARGS="--pages 2000 20")
+	@$(BIN)/python -m tests.bench.fair $(ARGS)
 
 bench-store: dev ## Measure the event store beside two others
 	$(BIN)/python -m tests.bench.store

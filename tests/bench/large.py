@@ -61,7 +61,7 @@ def shares(events: list[Happened]) -> list[float]:
 async def space(pages: int, megabytes: int) -> tuple[dict[str, Any], bool]:
     # Files of a generated instance have some 100 kB on the average.
     content = {"spaces": 1, "pages": pages, "users": 50, "attachments": megabytes * 10, "comments": pages // 5}
-    async with _world(content) as (world, source):
+    async with generated(content) as (world, source):
         move = await world.plan(source)
         began = time.monotonic()
         await world.run(move)
@@ -90,7 +90,7 @@ async def space(pages: int, megabytes: int) -> tuple[dict[str, Any], bool]:
         }, good
 
 
-class _world:
+class generated:
     """A Cloudward with settings as they come, and generated servers, analyzed."""
 
     def __init__(self, *contents: dict[str, Any]) -> None:
