@@ -50,21 +50,25 @@ def _listing(client: Client, analysis: str, rounds: int) -> list[float]:
     return times
 
 
-async def killed(house: Supervisor, client: Client, source: str, kills: int, seconds: float) -> dict[str, Any]:
-    """The analysis made again, with the analyzer killed at moments spread over ``seconds``; what it found."""
+async def killed(house: Supervisor, client: Client, source: str, kills: int, spaces: int) -> dict[str, Any]:
+    """The analysis made again, with the analyzer killed while it lists, and then at random numbers of spaces analyzed; what it
+    found, and how many spaces it had analyzed at each kill."""
     chance = random.Random(5)
     analysis = (await asyncio.to_thread(client.post, f"/sources/{source}/analyses"))["id"]
     ending = asyncio.create_task(asyncio.to_thread(client.analyzed, analysis, pause=1))
-    at = []
-    for _ in range(kills):
-        await asyncio.wait({ending}, timeout=chance.uniform(0.5, 1.5) * seconds / kills)
+    done = []
+    for moment in [0, *sorted(chance.randrange(1, spaces) for _ in range(kills - 1))]:
+        await asyncio.sleep(chance.uniform(0, 5))
+        now = await asyncio.to_thread(client.get, f"/analyses/{analysis}")
+        while now["spaces_analyzed"] < moment and not ending.done():
+            await asyncio.sleep(0.2)
+            now = await asyncio.to_thread(client.get, f"/analyses/{analysis}")
         if ending.done():
             break
-        now = await asyncio.to_thread(client.get, f"/analyses/{analysis}")
-        at.append([now["users_listed"], now["spaces_analyzed"]])
+        done.append(now["spaces_analyzed"])
         os.kill(house.pid("analyzer") or 0, signal.SIGKILL)
     found = await ending
-    return {"state": found["state"], "numbers": found["numbers"], "killed_at_users_and_spaces": at}
+    return {"state": found["state"], "numbers": found["numbers"], "killed_at_spaces": done}
 
 
 async def measure(folder: Path, spaces: int, users: int, pages: int, version: str, kills: int) -> dict[str, Any]:
@@ -93,7 +97,7 @@ async def measure(folder: Path, spaces: int, users: int, pages: int, version: st
         assert found["state"] == "completed", found
         times = await asyncio.to_thread(_listing, client, analysis, _LISTS)
         most = _memory(house.pid("analyzer"))
-        again = await killed(house, client, source, kills, seconds) if kills else {}
+        again = await killed(house, client, source, kills, spaces) if kills else {}
         return {
             "bench": "analysis",
             "spaces": found["numbers"]["spaces"],
