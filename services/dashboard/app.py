@@ -42,6 +42,7 @@ from services.dashboard.handlers import (
     events,
     logins,
     pages,
+    pages_checks,
     pages_connections,
     pages_events,
     pages_report,
@@ -190,6 +191,7 @@ def create_app(parts: Parts, *, host: str = "127.0.0.1") -> FastAPI:
         webhooks.pages,
         drafts.router,
         pages_report.router,
+        pages_checks.router,
         pages.router,
     ):
         app.include_router(router)

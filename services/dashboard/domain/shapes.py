@@ -64,6 +64,10 @@ class CheckOut(BaseModel):
     checked_at: datetime | None
     round: str | None
 
+    @property
+    def forbids(self) -> bool:
+        return self.blocks and self.result == "error"
+
 
 class RoundOut(BaseModel):
     round: str

@@ -32,6 +32,7 @@ KIND_WORDS = {
     "watch": ("watched page or space", "watched pages and spaces"),
     "address": ("address", "addresses"),
     "domain": ("domain", "domains"),
+    "check": ("check", "checks"),
     "plan": ("plan", "plans"),
     "event": ("event", "events"),
     "source": ("source", "sources"),
@@ -52,6 +53,13 @@ LOZENGES = {
 }
 # Shape and word carry the meaning; colour only repeats it.
 MARKS = {"READY": "○", "RUNNING": "◐", "FINISHED": "✓", "STOPPED": "■", "FAILED": "✕"}
+# Of a check: class, mark, word.
+RESULTS = {
+    "passed": ("success", "✓", "Passed"),
+    "warning": ("warning", "!", "Warning"),
+    "error": ("danger", "✕", "Error"),
+    "not_checked": ("neutral", "○", "Not checked"),
+}
 OUTCOMES = {"failed": "Failed", "migrated": "Moved with a defect", "skipped": "Skipped"}
 # Reasons that only follow from another one, which is listed before them.
 CONSEQUENCES = frozenset({Reason.SPACE_FAILED, Reason.PLAN_STOPPED, Reason.PARENT_NOT_MOVED})
@@ -215,6 +223,15 @@ def causes(groups: Iterable[ReasonGroup]) -> list[Cause]:
     return sorted(
         found.values(), key=lambda c: (c.reason in CONSEQUENCES, order.index(c.worst), c.accepted, -c.count, c.reason)
     )
+
+
+def check_name(check: str) -> str:
+    """As a heading.
+
+    >>> check_name("licence_seats")
+    'Licence seats'
+    """
+    return check.replace("_", " ").capitalize().replace("confluence", "Confluence")
 
 
 def status_in_guide(status: str) -> str:

@@ -29,8 +29,8 @@ from services.dashboard.domain.access import (
     roles_with,
     same,
 )
-from services.dashboard.domain.problems import ProblemError
-from services.dashboard.domain.shapes import Recorded
+from services.dashboard.domain.problems import ProblemError, not_found
+from services.dashboard.domain.shapes import PlanDetail, Recorded
 from services.dashboard.handlers.feeds import Feeds
 from shared.events.commands import Command
 from shared.events.projections.base import LogReader, ProjectionState
@@ -244,3 +244,11 @@ async def send(service: Parts, command: Command) -> Recorded:
     reply = await service.commands.send(command)
     position = reply.result.get("position")
     return Recorded(id=reply.id or command.command_id, position=position, result=reply.result)
+
+
+async def plan_of(service: Parts, plan: str) -> PlanDetail:
+    """A page's plan, with the tasks of users and groups only. Raises ProblemError where there is none."""
+    found = await service.reads.plan(plan, spaces=False)
+    if found is None:
+        raise not_found("plan", plan)
+    return found

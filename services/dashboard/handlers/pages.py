@@ -12,13 +12,14 @@ from services.dashboard.adapters.tables import PLANS, SPACES, STATUSES
 from services.dashboard.domain import attention
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.listing import Listing, Rows
-from services.dashboard.domain.problems import ProblemError, not_found
-from services.dashboard.domain.shapes import PlanDetail
+from services.dashboard.domain.problems import ProblemError
+from services.dashboard.domain.shapes import CheckOut, PlanDetail
 from services.dashboard.handlers import plans as plan_api
-from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, send
+from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, plan_of, send
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.past import past_plan
 from services.dashboard.handlers.rendering import FOLLOWING, Verb, actions, page, typed
+from shared.events.checks import Check
 from shared.events.commands import (
     ArchivePlan,
     CopyPlan,
@@ -63,7 +64,7 @@ async def plans_page(request: Request, service: PartsOf) -> Response:
 @router.get("/plans/{plan}")
 async def plan_page(service: PartsOf, plan: str, after: Annotated[int | None, Query(ge=0)] = None) -> Response:
     await service.caught_up(after)
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     rows = await _first_spaces(service, found)
     pace = await service.paces.of(found)
     return page(service, "plan.html", plan=found, rows=rows, pace=pace, live=f"/live/plans/{plan}")
@@ -72,7 +73,7 @@ async def plan_page(service: PartsOf, plan: str, after: Annotated[int | None, Qu
 @router.get("/plans/{plan}/spaces")
 async def spaces_page(request: Request, service: PartsOf, plan: str) -> Response:
     """Every space of a plan, searched, filtered and sorted."""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     listing = Listing.read(f"/plans/{plan}/spaces", SPACES, request.query_params.multi_items())
     return page(service, "spaces.html", plan=found, rows=await service.tables.plan_spaces(found, listing))
 
@@ -80,7 +81,7 @@ async def spaces_page(request: Request, service: PartsOf, plan: str) -> Response
 @router.get("/plans/{plan}/past")
 async def past_page(service: PartsOf, plan: str, at: Annotated[str | None, Query(max_length=40)] = None) -> Response:
     """The plan as it was. Without ``at``: as it was after its last event."""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     marks = await _marks(service, plan)
     shown = await past_plan(service, plan, at or str(marks[-1][0]))
     return page(service, "past.html", plan=found, past=shown, marks=marks)
@@ -94,7 +95,7 @@ async def report_document(service: PartsOf, plan: str) -> Response:
 @router.get("/plans/{plan}/{verb}")
 async def confirm_page(service: PartsOf, plan: str, verb: Verb) -> Response:
     """What exactly happens if I do this?"""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     allowed = dict(actions(found))
     if verb not in allowed:
         return RedirectResponse(f"/plans/{plan}", 303)
@@ -118,6 +119,7 @@ async def _confirm(service: Parts, found: PlanDetail, verb: Verb, error: str | N
     sites = await service.reads.sites(found.site.id)
     consent = verb == "run" and not (sites and sites[0].sandbox)
     label = dict(actions(found)).get(verb, verb.capitalize())
+    forbidding = await _forbidding(service, found.id) if verb in ("run", "dry-run") and found.follow != "undo" else []
     return page(
         service,
         "confirm.html",
@@ -127,10 +129,20 @@ async def _confirm(service: Parts, found: PlanDetail, verb: Verb, error: str | N
         label=label,
         command=uuid4().hex,
         consent=consent,
+        forbidding=forbidding,
         begun=await service.reads.begun(found.id) if verb == "stop" else 0,
         name=f"{found.name[:190]} (copy)",
         error=error,
     )
+
+
+async def _forbidding(service: Parts, plan: str) -> list[CheckOut]:
+    """The checks that the run would be refused for, but for the consent that the form asks for. None where nobody answers."""
+    try:
+        checks = await plan_api.list_checks(service, plan)
+    except ProblemError:
+        return []
+    return [check for check in checks if check.forbids and check.check is not Check.CONSENT]
 
 
 @router.post("/plans/{plan}/{verb}")
@@ -144,7 +156,7 @@ async def act(
     site: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     """The command's id makes a double click one command."""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     if typed(found, verb) and site.strip() != found.site.name:
         return await _confirm(
             service, found, verb, f"Nothing was done: this is not the site’s name, {found.site.name}."
@@ -204,11 +216,11 @@ async def live_plans(request: Request, service: PartsOf) -> Response:
 
 @router.get("/live/plans/{plan}")
 async def live_plan(request: Request, service: PartsOf, plan: str) -> Response:
-    await _plan(service, plan)
+    await plan_of(service, plan)
     last: list[tuple[float, Pace]] = []
 
     async def regions() -> dict[str, str]:
-        found = await _plan(service, plan)
+        found = await plan_of(service, plan)
         rows = await _first_spaces(service, found)
         if not last or monotonic() - last[0][0] > PACE or found.ended_at is not None:
             last[:] = [(monotonic(), await service.paces.of(found))]
@@ -256,10 +268,3 @@ async def _marks(service: Parts, plan: str) -> list[tuple[int, str]]:
         "SELECT position, type FROM log.events WHERE stream = $1 ORDER BY version LIMIT 200", f"plan-{plan}"
     )
     return [(row["position"], row["type"]) for row in rows]
-
-
-async def _plan(service: Parts, plan: str) -> PlanDetail:
-    found = await service.reads.plan(plan, spaces=False)
-    if found is None:
-        raise not_found("plan", plan)
-    return found

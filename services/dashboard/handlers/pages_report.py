@@ -10,9 +10,8 @@ from services.dashboard.adapters.checklist import Checklist
 from services.dashboard.domain import words
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import not_found
-from services.dashboard.domain.shapes import PlanDetail
 from services.dashboard.handlers import checklist as checklist_api
-from services.dashboard.handlers.context import MOST, Needs, Parts, PartsOf
+from services.dashboard.handlers.context import MOST, Needs, PartsOf, plan_of
 from services.dashboard.handlers.rendering import page
 from shared.events.reasons import EXPLANATIONS, Reason
 from shared.events.types import Id
@@ -25,7 +24,7 @@ PAGE = 100
 @router.get("/plans/{plan}/report")
 async def report_page(service: PartsOf, plan: Id) -> Response:
     """Sums, causes, what is left behind and what is to do by hand; the lists themselves are one link further."""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     left: Counter[str] = Counter()
     for each in await service.reads.left_behind(plan):
         left[each.kind] += each.count
@@ -49,7 +48,7 @@ async def cause_page(
     service: PartsOf, plan: Id, reason: Reason, after: Annotated[int, Query(ge=0, le=MOST)] = 0
 ) -> Response:
     """Everything that ended for one reason. ``after``: position of the last event of the page before."""
-    found = await _plan(service, plan)
+    found = await plan_of(service, plan)
     rows = await service.reads.caused(plan, reason.value, after, PAGE)
     total = sum(group.count for group in found.reasons if group.reason == reason.value)
     if not total:
@@ -68,10 +67,3 @@ async def cause_page(
         after=after,
         more=more,
     )
-
-
-async def _plan(service: Parts, plan: str) -> PlanDetail:
-    found = await service.reads.plan(plan, spaces=False)
-    if found is None:
-        raise not_found("plan", plan)
-    return found

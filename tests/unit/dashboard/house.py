@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import httpx
 from fastapi import FastAPI
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services.dashboard.app import create_app
 from services.dashboard.domain.problems import ProblemError
 from services.dashboard.handlers.context import Parts
-from shared.events.commands import Command, Problem, Reply
+from shared.events.commands import Command, JudgeChecks, Problem, Reply
 from shared.events.projections.base import Pool
 from tests.store.test_projections import PLAN, SITE, SOURCE, Log
 
@@ -22,18 +22,21 @@ KEY = bytes(range(32))
 
 @dataclass
 class Owners:
-    """Answers commands as their owners would; one with a known id gets its first answer again."""
+    """Answers commands as their owners would; one with a known id gets its first answer again. What only asks is not noted."""
 
     asked: list[Command] = field(default_factory=list)
     answers: dict[str, Reply] = field(default_factory=dict)
     refusal: Problem | None = None
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     async def send(self, command: Command) -> Reply:
         if self.refusal is not None:
             raise ProblemError.of(self.refusal)
+        if isinstance(command, JudgeChecks):
+            return Reply(id=command.command_id, result={"checks": self.checks})
         if command.command_id not in self.answers:
             self.asked.append(command)
-            self.answers[command.command_id] = Reply(id=command.command_id, result={"position": 0, "checks": []})
+            self.answers[command.command_id] = Reply(id=command.command_id, result={"position": 0})
         return self.answers[command.command_id]
 
 

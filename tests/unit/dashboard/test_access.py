@@ -66,8 +66,9 @@ async def test_every_route_of_the_api_answers_every_role_as_the_table_says(told:
             assert answer.status_code == 403 and answer.json()["code"] == "role_not_permitted", (method, path, role)
 
 
-async def test_every_page_answers_every_role_as_the_table_says(told: House) -> None:
+async def test_every_page_answers_every_role_as_the_table_says(told: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that may be read is read; a form that may not be sent is refused, whatever it holds."""
+    monkeypatch.setattr("services.dashboard.handlers.pages_checks.PATIENCE", 0.0)
     app = create_app(told.parts)
     routes = sorted(
         route for route in needs(app) if not route[1].startswith(API) and route not in OPEN and route[1] != "/sign-out"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
-from shared.events.commands import CopyPlan, ReviewDomains, SavePlan
+from shared.events.checks import CHECKS, Check
+from shared.events.commands import CopyPlan, DecideCheck, ReviewDomains, SavePlan
 from tests.servers import Database
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
@@ -355,6 +357,58 @@ async def test_what_deletes_or_reaches_a_production_site_asks_for_the_sites_name
     assert browser.owners.asked == []
     assert (await browser.client.post(f"/plans/{PLAN}/run", data={**form, "site": "Example"})).status_code == 303
     assert type(browser.owners.asked[-1]).__name__ == "RunPlan"
+
+
+def judged(check: Check, result: str, *findings: dict[str, object], **more: object) -> dict[str, Any]:
+    """A check as the planner tells it."""
+    explained = CHECKS[check]
+    told = {"meaning": explained.meaning, "way_on": explained.way_on, "blocks": explained.blocks}
+    known = {"check": check, "result": result, "excludable": explained.excludable, "excluded": False}
+    return {
+        **told,
+        **known,
+        "count": len(findings),
+        "findings": list(findings),
+        "checked_at": None,
+        "round": None,
+        **more,
+    }
+
+
+async def test_the_checks_of_a_plan_say_what_forbids_its_run_and_the_way_to_run_leads_there(browser: House) -> None:
+    await browser.pool.execute("UPDATE read.plan SET status = 'READY', started_at = NULL")
+    browser.owners.checks = [
+        judged(Check.TITLE_CLASHES, "passed"),
+        judged(Check.SPACE_KEYS, "warning", {"space": "ENG", "taken by": "Engineering"}),
+        judged(Check.DOMAINS, "error", {"domain": "a.example", "people": 3}, {"domain": "b.example", "people": 1}),
+        judged(Check.CONSENT, "error", {"needed": "someone has to agree"}),
+    ]
+    html = (await browser.client.get(f"/plans/{PLAN}/checks")).text
+    order = [html.index(f"/checks/{name}") for name in ("domains", "consent", "space_keys", "title_clashes")]
+    assert order == sorted(order), "what forbids the run comes first"
+    assert "2 checks forbid the run" in html and "1 check warns" in html and "--trust-all" in html
+    one = (await browser.client.get(f"/plans/{PLAN}/checks/domains")).text
+    assert "a.example" in one and "All 2 rows as CSV" in one and "Leave this check out" not in one
+    assert (await browser.client.get(f"/plans/{PLAN}/checks/domains/findings.csv")).text.startswith("domain,people")
+    run = (await browser.client.get(f"/plans/{PLAN}/run")).text
+    assert (
+        f'href="/plans/{PLAN}/checks/domains"' in run
+        and "1 check forbids" in run
+        and "<button" not in run.split("<h1>")[1]
+    )
+    assert (await browser.client.get(f"/plans/{PLAN}/checks/nothing")).status_code == 404
+
+
+async def test_a_check_is_left_out_by_a_form_and_a_round_of_them_asked_for(browser: House) -> None:
+    await browser.pool.execute("UPDATE read.plan SET status = 'READY', started_at = NULL")
+    browser.owners.checks = [judged(Check.SPACE_KEYS, "warning", {"space": "ENG"})]
+    page = (await browser.client.get(f"/plans/{PLAN}/checks/space_keys")).text
+    form = dict(re.findall(r'name="(key|command|excluded)" value="([^"]+)"', page))
+    assert "Leave this check out" in page and form["excluded"] == "true"
+    answer = await browser.client.post(f"/plans/{PLAN}/checks/space_keys", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/plans/{PLAN}/checks")
+    asked = [each for each in browser.owners.asked if isinstance(each, DecideCheck)]
+    assert [(each.check, each.excluded) for each in asked] == [(Check.SPACE_KEYS, True)]
 
 
 async def test_a_plan_is_copied_under_another_name(browser: House) -> None:
