@@ -121,12 +121,15 @@ def export(
     attachments: AttachmentsOption = None,
     users: UsersOption = 50,
     sample: Annotated[str | None, typer.Option(help="north or south: the sample content instead of generated.")] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="One space in the CSV form of Confluence Cloud instead of XML.")
+    ] = False,
 ) -> None:
     """Write the content that `sandbox serve` with the same options has as an XML export, as that version writes it."""
     from rich.progress import Progress as Bar
 
     from cli import render
-    from sandbox.export import write_export
+    from sandbox.export import write_csv_export, write_export
     from sandbox.sample import generate
     from sandbox.sample import sample as sample_of
     from sandbox.versions import Version
@@ -141,10 +144,16 @@ def export(
     if unknown := sorted(set(space or ()) - set(instance.spaces)):
         known = ", ".join(list(instance.spaces)[:12])
         raise CliError(f"There is no space {unknown[0]}", "", f"The spaces are {known} …", code=USAGE)
+    if csv and len(space or ()) != 1:
+        raise CliError("A CSV export holds one space", "", "Name it with --space.", code=USAGE)
     try:
         with out.open("wb") as file, Bar(console=render.err, transient=True) as bar:
             task = bar.add_task("writing", total=None)
-            for progress in write_export(instance, Version(server), file, spaces=space):
+            for progress in (
+                write_csv_export(instance, file, space=space[0])
+                if csv and space
+                else write_export(instance, Version(server), file, spaces=space)
+            ):
                 bar.update(task, completed=progress.done, total=progress.total)
     except OSError as error:
         raise CliError(

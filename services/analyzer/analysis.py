@@ -17,7 +17,7 @@ import structlog
 
 from services.analyzer.domain.survey import SpaceSurvey
 from services.analyzer.people import keys_of, mark_duplicates, take_groups, take_people
-from shared.confluence.export import ExportDamaged, NoExport, Progress, take_in
+from shared.confluence.export import NOTES, ExportDamaged, NoExport, Progress, take_in
 from shared.confluence.model import Space
 from shared.confluence.peers import open_server, open_source
 from shared.confluence.rest.backup import fetch
@@ -161,11 +161,18 @@ class Analysis:
         source = await self._sources.get(self._source_id)
         if AnalysisPlanned.__name__ not in parts:
             info = await source.info()
-            await self._pool.execute(
-                "UPDATE people.source SET info = $2 WHERE id = $1",
-                self._source_id,
-                {"product": info.product, "version": info.version, "build": info.build, "base_url": info.base_url},
-            )
+            told: dict[str, Any] = {
+                "product": info.product,
+                "version": info.version,
+                "build": info.build,
+                "base_url": info.base_url,
+            }
+            if info.base_url is None:  # an export, which was read whole by now
+                told["notes"] = [
+                    {"code": note.code, "count": note.count, "examples": note.examples, "meaning": NOTES[note.code]}
+                    for note in await source.notes()
+                ]
+            await self._pool.execute("UPDATE people.source SET info = $2 WHERE id = $1", self._source_id, told)
             if PeopleListed.__name__ not in parts:
                 self._claim.progress.update(stage="people", done=0, of=None)
                 users = await take_people(self._pool, self._source_id, source, self._tell)

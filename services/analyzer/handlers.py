@@ -1,11 +1,15 @@
 """The analyzer's commands: register a source, analyze it, decide about unusable addresses."""
 
+import asyncio
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 
 from services.analyzer.domain.addresses import generated
 from services.analyzer.people import mark_duplicates
+from shared.confluence.export import detect
+from shared.confluence.source import SourceError
 from shared.events import commands as c
 from shared.events.catalog.analysis import AnalysisStarted
 from shared.events.catalog.check import ChecksStarted
@@ -32,16 +36,17 @@ class Handlers(Decider):
             return refused("name_taken", "A source of this name is there already.", "Choose another name.")
         if command.kind in ("xml", "csv") and (no := self._outside(Path(command.location))) is not None:
             return no
+        kind = await asyncio.to_thread(_kind, command)
         await self._pool.execute(
             "INSERT INTO people.source (id, name, kind, location, secret) VALUES ($1, $2, $3, $4, $5)"
             " ON CONFLICT (id) DO NOTHING",
             source,
             command.name,
-            command.kind,
+            kind,
             command.location.rstrip("/"),
             command.secret,
         )
-        event = SourceRegistered(source=source, kind=command.kind)
+        event = SourceRegistered(source=source, kind=kind)
         return await self.decide(command, f"source-{source}", -1, event)
 
     def _outside(self, location: Path) -> c.Reply | None:
@@ -130,6 +135,16 @@ class Handlers(Decider):
         event = AddressesRepaired(source=command.source, **counts)
         reply = await self.decide(command, f"source-{command.source}", rows[-1].version, event)
         return reply.model_copy(update={"result": {**reply.result, **counts}})
+
+
+def _kind(command: c.RegisterSource) -> Literal["rest", "xml", "csv", "backup"]:
+    """Of an export the form that it has; of what cannot be opened the one that was said, and the analysis tells what is wrong."""
+    if command.kind not in ("xml", "csv"):
+        return command.kind
+    try:
+        return detect(Path(command.location))
+    except SourceError:
+        return command.kind
 
 
 COMMANDS: dict[type[c.Command], str] = {

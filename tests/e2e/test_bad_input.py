@@ -13,6 +13,7 @@ from cli.client import ClientError
 from cli.tryout import SERVER_TOKEN, SITE_CREDENTIAL
 from tests.e2e.world import ACCEPTED, Move, World
 from tests.unit.export.build import sample
+from tests.unit.export.tables import sample as tables
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +78,14 @@ def damage(folder: Path, what: str) -> Path:
             path.write_bytes(whole[: len(whole) // 2])
         case "folder":
             path.mkdir()
+        case "cut csv":
+            csv = tables()
+            csv.raw["content.csv.gz"] = csv.parts()["content.csv.gz"][:-40]
+            csv.zip(path)
+        case "csv without restrictions":
+            csv = tables()
+            del csv.tables["content_perm_set"]
+            csv.zip(path)
         case _:
             inside = {"cut": text[: len(text) // 2], "no xml": "a < b < c", "empty": "", "other": None}[what]
             with zipfile.ZipFile(path, "w") as archive:
@@ -96,6 +105,8 @@ def damage(folder: Path, what: str) -> Path:
         ("empty", "export_damaged"),
         ("cut", "export_damaged"),
         ("cut zip", "export_damaged"),
+        ("cut csv", "export_damaged"),
+        ("csv without restrictions", "export_damaged"),
     ],
 )
 async def test_what_is_no_whole_export_is_refused_with_a_way_on_and_leaves_nothing_half_taken_in(

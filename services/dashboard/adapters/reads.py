@@ -40,7 +40,7 @@ from shared.events.reasons import EXPLANATIONS, Reason
 
 FAILURES: dict[str, str] = {
     AnalysisFailure.NOT_AN_EXPORT: (
-        "This is no Confluence export. Give the zip file, or the folder it was unpacked to, with entities.xml in it."
+        "This is no Confluence export. Give the zip file, or the folder it was unpacked to, with entities.xml or the tables in it."
     ),
     AnalysisFailure.EXPORT_DAMAGED: (
         "The export is damaged and cannot be read to its end. Make it anew at the source."

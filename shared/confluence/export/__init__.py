@@ -1,4 +1,4 @@
-"""XML exports of Confluence as a source: ``take_in`` reads one once, ``open_export`` opens what was taken in."""
+"""Exports of Confluence, XML or CSV, as a source: ``take_in`` reads one once, ``open_export`` opens what was taken in."""
 
 from shared.confluence.export.archive import detect, is_export
 from shared.confluence.export.errors import (

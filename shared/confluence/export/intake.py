@@ -28,6 +28,7 @@ from shared.confluence.export.errors import EXPORT_HOWTO, ExportDamaged, ExportU
 from shared.confluence.export.objects import Seen, read_objects
 from shared.confluence.export.resolve import Resolver
 from shared.confluence.export.staging import PASSED_OVER, WANTED, Staging
+from shared.confluence.export.tables import read_tables
 from shared.confluence.export.text import Cleaner
 
 INDEX = "index.sqlite"
@@ -88,7 +89,7 @@ class _Reporter:
 
 
 async def take_in(location: Path, store: Path, progress: Callable[[Progress], None] | None = None) -> str:
-    """Takes the export at ``location`` (zip or folder) into ``store`` and returns its name there, the SHA-256 of what it is.
+    """Takes the export at ``location`` (zip or folder, XML or CSV) into ``store`` and returns its name there, the SHA-256 of what it is.
 
     An export that is there already costs only the hashing. ``progress`` is called on the event loop. Raises SourceUnsupported
     for what is no export, of an unread kind or damaged, SourceError where the operating system refuses; then, and when
@@ -134,7 +135,7 @@ def _take_in(location: Path, store: Path, reporter: _Reporter) -> str:
 
 
 def _size(location: Path, archive: Archive) -> int:
-    return location.stat().st_size if archive.kind == "zip" else archive.entities_size
+    return location.stat().st_size if archive.kind == "zip" else archive.size
 
 
 def _complete(folder: Path) -> bool:
@@ -261,6 +262,7 @@ def _read(
     build = descriptor.get("createdByBuildNumber") or descriptor.get("buildNumber") or ""
     staging = Staging(db, wiki_by_default=build.isdigit() and int(build) < _FIRST_STORAGE_FORMAT_BUILD)
     cleaner, seen = Cleaner(), Seen()
+    tick = reporter.counter("reading", archive.size)
     strange = 0
     with reading(archive.name):
         for file in archive.files():
@@ -268,15 +270,17 @@ def _read(
                 strange += 1
         notes.add("file_unusable", archive.skipped_files())
         notes.add("file_in_odd_place", strange)
-        with _entities(archive) as stream:
-            tick = reporter.counter("reading", archive.entities_size)
-            for record in read_objects(stream, archive.name, WANTED, cleaner, seen, tick):
+        if archive.form == "csv":
+            for record in read_tables(archive, cleaner, seen, notes.add, tick):
                 staging.take(record)
+        else:
+            with _entities(archive) as stream:
+                for record in read_objects(stream, archive.name, WANTED, cleaner, seen, tick):
+                    staging.take(record)
     staging.flush()
     if not seen.classes:
-        raise NoExport(
-            f"{archive.name} is an export with nothing in it: its entities.xml holds no object. {EXPORT_HOWTO}"
-        )
+        held = "its tables hold no row" if archive.form == "csv" else "its entities.xml holds no object"
+        raise NoExport(f"{archive.name} is an export with nothing in it: {held}. {EXPORT_HOWTO}")
     notes.add("characters_removed", cleaner.removed + staging.cleaned)
     notes.add("object_twice", staging.duplicates)
     notes.add("object_without_id", seen.without_id)
@@ -292,7 +296,8 @@ def _read(
         notes.add("time_zone_unknown", 1)
         zone = None
     cloud = (
-        descriptor.get("source") == "cloud"
+        archive.form == "csv"
+        or descriptor.get("source") == "cloud"
         or descriptor.get("createdByVersionNumber", "").startswith("1000.")
         or ("source" not in descriptor and staging.has_account_ids)
     )

@@ -160,7 +160,12 @@ class Resolver:
             """INSERT OR IGNORE INTO stage.alias SELECT 'n:' || lower_name, id FROM person
                WHERE lower_name IS NOT NULL ORDER BY active = 0, length(id) DESC, id"""
         )
-        db.execute("INSERT OR IGNORE INTO stage.alias SELECT 'a:' || account, id FROM person WHERE account IS NOT NULL")
+        # CSV exports name people by key in one row and by account in another.
+        for kind in ("a", "k"):
+            db.execute(
+                "INSERT OR IGNORE INTO stage.alias SELECT ? || ':' || account, id FROM person WHERE account IS NOT NULL",
+                (kind,),
+            )
 
     def _groups(self) -> None:
         db = self._db

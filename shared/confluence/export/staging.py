@@ -1,4 +1,4 @@
-"""Writes the objects of an export into staging tables, as they come.
+"""Writes the objects of an export into staging tables, as they come, be it from entities.xml or from the tables of a CSV export.
 
 Which properties of which classes are read is the table ``WANTED``; whatever is not in it is passed over unread. Names differ by
 release: 3.4 to 4.x name people by user name (``creatorName``), later ones by key (``creator``); attachments had their own
@@ -88,6 +88,7 @@ PASSED_OVER = frozenset(
 _PROPERTIES = frozenset(
     ("inline-comment", "inline-marker-ref", "inline-original-selection", "status", "MEDIA_TYPE", "FILESIZE")
 )
+_FALSE = frozenset(("false", "f", "0"))
 _COMPRESSION = 3
 _BATCH = 1000
 PLAIN, WIKI, STORAGE = 1, 0, 2
@@ -363,7 +364,7 @@ class Staging:
         )
 
     def _space_permission(self, record: Record) -> None:
-        if (record.text("active") or "true").lower() == "false":
+        if (record.text("active") or "true").lower() in _FALSE:
             return
         self._add(
             "space_permission",

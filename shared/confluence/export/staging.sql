@@ -1,4 +1,4 @@
--- What entities.xml says, row by row, before anything is judged. Lives only while an export is taken in.
+-- What entities.xml or the tables of a CSV export say, row by row, before anything is judged. Lives only while an export is taken in.
 -- People stand as "k:<user key>" or "n:<user name in lower case>", see resolve.py.
 CREATE TABLE stage.space (id TEXT PRIMARY KEY, key TEXT, name TEXT, type TEXT, status TEXT, homepage TEXT,
                           description TEXT, creator TEXT, created TEXT) WITHOUT ROWID;

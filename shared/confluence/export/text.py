@@ -18,6 +18,11 @@ _BEGUN = re.compile(r"(?:&(?:#[0-9a-zA-Z]{0,32})?|<(?:!(?:\[(?:C(?:D(?:A(?:T(?:A
 _LONGEST_TOKEN = 40
 
 
+def without_forbidden(text: str) -> tuple[str, int]:
+    """Text without forbidden characters, and how many there were."""
+    return _FORBIDDEN.subn("", text)
+
+
 def allowed(code: int) -> bool:
     """Whether XML 1.0 allows the character."""
     return code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or 0x10000 <= code <= 0x10FFFF
@@ -32,7 +37,7 @@ class Cleaner:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        text, count = _FORBIDDEN.subn("", text)
+        text, count = without_forbidden(text)
         self.removed += count
         text = self._held + text
         cut = _safe_end(text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.events.catalog.analysis import AnalysisCompleted, AnalysisPlanned, SpacesAnalyzed
 from tests.unit.analyzer.conftest import GENERATED, Bureau
+from tests.unit.export.tables import sample
 
 
 async def told(bureau: Bureau, analysis: str) -> tuple[dict[str, Any], Any, Any]:
@@ -101,3 +104,18 @@ async def test_a_server_that_is_read_by_its_backup_holds_what_rest_tells_and_the
     known = "SELECT count(*) FROM people.person WHERE source = $1 AND email IS NOT NULL"
     assert await bureau.admin.fetchval(known, by_backup) > 0
     assert list((bureau.settings.data / "backups").iterdir()) == []  # what was fetched is in the store of exports
+
+
+async def test_a_csv_export_is_known_as_one_and_what_was_odd_about_it_stands_with_the_source(
+    bureau: Bureau, tmp_path: Path
+) -> None:
+    export = sample()
+    export.tables["likes"] = [["id"], ["1"], ["2"]]
+    source = await bureau.register("xml", str(export.zip(tmp_path / "space.zip")))
+    sums, spaces, _ = await told(bureau, await bureau.analyze(source))
+    assert (sums["pages"], sums["comments"], sums["attachments"], len(spaces)) == (2, 2, 1, 1)
+    row = await bureau.admin.fetchrow("SELECT kind, info FROM people.source WHERE id = $1", source)
+    assert row["kind"] == "csv"
+    notes = {note["code"]: note for note in json.loads(row["info"])["notes"]}
+    assert (notes["table_unread"]["count"], notes["table_unread"]["examples"]) == (2, ["likes"])
+    assert "none of it is migrated" in notes["table_unread"]["meaning"]

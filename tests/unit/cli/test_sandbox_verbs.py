@@ -92,6 +92,19 @@ def test_an_export_is_the_same_file_twice_and_another_with_another_seed(tmp_path
         assert b"exportType=all" in archive.read("exportDescriptor.properties")
 
 
+def test_a_csv_export_holds_one_space_and_says_so(tmp_path: Path) -> None:
+    arguments = ["export", "--server", "8.5", "--sample", "north", "--csv", "--out", str(tmp_path / "x.zip")]
+    result = CliRunner().invoke(app, [*arguments, "--space", "SKY"])
+    assert result.exit_code == 0, result.output
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert {"content.csv.gz", "bodycontent.csv.gz", "exportDescriptor.properties"} <= set(archive.namelist())
+        assert b"exportFormat=csv" in archive.read("exportDescriptor.properties")
+    for spaces in ([], ["--space", "SKY", "--space", "OPS"]):
+        refused = CliRunner().invoke(app, [*arguments, *spaces])
+        assert isinstance(refused.exception, CliError)
+        assert "--space" in refused.exception.way_on
+
+
 def test_an_export_of_a_space_that_is_not_there_is_refused_and_names_those_that_are(tmp_path: Path) -> None:
     arguments = ["export", "--server", "8.5", "--sample", "north", "--space", "NOPE", "--out", str(tmp_path / "x.zip")]
     result = CliRunner().invoke(app, arguments)

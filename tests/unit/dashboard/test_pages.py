@@ -277,6 +277,19 @@ async def test_domains_are_reviewed_by_a_form(browser: House, database: Database
     await admin.close()
 
 
+async def test_what_was_odd_about_an_export_stands_with_its_source(browser: House, database: Database) -> None:
+    assert "odd about the export" not in (await browser.client.get(f"/sources/{SOURCE}")).text
+    admin = await database.connect()
+    note = '{"code": "table_unread", "count": 1234, "examples": ["likes", "<b>"], "meaning": "Rows of likes."}'
+    await admin.execute(
+        f"""UPDATE people.source SET info = '{{"version": null, "notes": [{note}]}}' WHERE id = $1""", SOURCE
+    )
+    html = (await browser.client.get(f"/sources/{SOURCE}")).text
+    assert "What was odd about the export" in html and "Rows of likes." in html and "likes, &lt;b&gt;" in html
+    await admin.execute("UPDATE people.source SET info = NULL WHERE id = $1", SOURCE)
+    await admin.close()
+
+
 async def test_the_event_log_is_followed_from_one_event_to_its_request(browser: House) -> None:
     html = (await browser.client.get("/events")).text
     order = [html.index(f'scope="row">{event}') for event in ("Plan failed", "Plan started", "Plan saved")]

@@ -7,7 +7,6 @@ import pytest
 
 from shared.confluence.export import (
     ExportDamaged,
-    ExportKindUnsupported,
     ExportNotTaken,
     ExportUnreadable,
     NoExport,
@@ -133,18 +132,6 @@ async def test_an_empty_entities_file(tmp_path: Path) -> None:
 
 async def test_another_encoding(tmp_path: Path) -> None:
     assert "UTF-8" in str(await refused(Export(document(page("1")).encode("utf-16")).folder(tmp_path / "x"), tmp_path))
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-async def test_a_csv_export_is_recognized_and_declined(tmp_path: Path, zipped: bool) -> None:
-    export = Export("", "source=cloud\nexportFormat=csv\n", {"content.csv.gz": b"contentid\n"})
-    location = export.zip(tmp_path / "csv.zip") if zipped else export.folder(tmp_path / "csv")
-    error = await refused(location, tmp_path)
-    assert isinstance(error, ExportKindUnsupported)
-    assert "not read yet" in str(error)
-    assert "XML" in str(error)
-    assert detect(location) == "csv"
-    assert is_export(location)
 
 
 def test_detection_looks_only_from_outside(tmp_path: Path) -> None:

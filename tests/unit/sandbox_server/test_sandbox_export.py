@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.export import write_export
+from sandbox.export import write_csv_export, write_export
 from sandbox.sample import generate
 from sandbox.sample.model import Instance
 from sandbox.versions import Version
@@ -215,6 +215,39 @@ async def test_an_export_of_one_space_has_that_space_and_no_directory(tmp_path: 
     assert all(p.active is None for p in people.values())
     assert [m async for g in source.groups() async for m in source.members(g.name)] == []
     await source.close()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**31), st.integers(1, 60), st.integers(0, 40), st.integers(0, 40))
+async def test_a_space_reads_the_same_from_xml_and_from_csv(
+    tmp_path: Path, seed: int, pages: int, attachments: int, comments: int
+) -> None:
+    held = generate(seed, spaces=2, pages=pages, users=15, attachments=attachments, comments=comments)
+    key = sorted(held.spaces)[seed % 2]
+    folder = tmp_path / f"{seed}-{pages}-{attachments}-{comments}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "csv.zip").open("wb") as file:
+        for _ in write_csv_export(held, file, space=key):
+            pass
+    told: list[dict[str, dict[str, Any]]] = []
+    for place in (written(held, "8.5.6", folder / "xml.zip", spaces=[key]), folder / "csv.zip"):
+        source = open_export(folder / "store", await take_in(place, folder / "store"))
+        told.append(await tell(source))
+        expected = {"file_missing", "author_unknown", "mention_of_unknown_person", "column_missing"}
+        assert {note.code for note in await source.notes()} <= expected
+        assert (await source.info()).product == ("cloud" if place.name == "csv.zip" else "server")
+        await source.close()
+    by_xml, by_csv = told
+    for kind in ("group", "item", "content", "comment", "file"):
+        assert set(by_xml[kind]) == set(by_csv[kind])
+    # No description tells how a CSV export writes watches.
+    for kind in ("item", "content", "comment", "file"):
+        for id, entity in by_xml[kind].items():
+            assert flat(kind, entity, True, False) == flat(kind, by_csv[kind][id], True, False)
+    ((space, permissions, _),), ((other, other_permissions, _),) = by_xml["space"].values(), by_csv["space"].values()
+    assert (space, permissions) == (other, other_permissions)
+    assert {p.username for p in by_csv["person"].values()} == {u.username for u in held.users.values()}
+    assert not any(p.email for p in by_csv["person"].values())
 
 
 def test_the_same_instance_gives_the_same_file_byte_for_byte() -> None:
