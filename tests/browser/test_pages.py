@@ -10,10 +10,11 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Page, Response, expect
 
 from shared.events.catalog.plan import PlanSaved
+from shared.events.checks import Check
 from shared.events.commands import SavePlan
 from tests.browser.conftest import RUNNING, SHOTS, Site
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
-from tests.unit.dashboard.test_pages import PAGES
+from tests.unit.dashboard.test_pages import PAGES, judged
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +76,7 @@ async def test_no_page_has_a_serious_barrier_or_breaks_its_own_policy(seen: Site
 def shape(path: str) -> str:
     """A page's address without what differs between two of its kind."""
     path = re.sub(r"[0-9a-f]{32}", "ID", re.split(r"[?#]", path)[0])
+    path = re.sub(r"/checks/\w+", "/checks/CHECK", path)
     return re.sub(r"/problems/\w+", "/problems/REASON", re.sub(r"/\d+(?=/|$)", "/N", path))
 
 
@@ -83,8 +85,13 @@ async def test_no_page_that_a_link_leads_to_has_a_serious_barrier(site: Site) ->
     context, page = await site.open()
     draft = await drafted(site, page)
     hook = await made_webhook(site, page)
+    site.house.owners.checks = [
+        judged(Check.DOMAINS, "error", {"domain": "a.example", "people": 3}),
+        judged(Check.SPACE_KEYS, "warning", {"space": "ENG"}, excluded=True),
+        judged(Check.DURATION, "not_checked"),
+    ]
     looked = {shape(path) for path in PAGES}
-    waiting = ["/", "/sign-in", hook, *(f"/drafts/{draft}/{step}" for step in STEPS), *PAGES]
+    waiting = ["/", "/sign-in", hook, f"/plans/{PLAN}/checks", *(f"/drafts/{draft}/{step}" for step in STEPS), *PAGES]
     kinds, found = set[str](), list[str]()
     while waiting:
         path = waiting.pop(0)
