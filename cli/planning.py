@@ -171,10 +171,12 @@ def check(
     if json:
         render.document(one)
         return
-    render.out.print(f"{MARKS[one['result']]} {one['check']}: {one['result'].replace('_', ' ')}", one["meaning"])
+    render.out.print(f"{MARKS[one['result']]} {one['check']}: {one['result'].replace('_', ' ')}")
+    render.out.print(f"Wanted: {one['meaning']}")
     for finding in one["findings"][:50]:
         render.out.print("  " + ", ".join(f"{key}: {value}" for key, value in finding.items()))
-    render.out.print(one["way_on"])
+    if one["result"] != "passed":
+        render.out.print(one["way_on"])
     render.out.print(f"More: {one['guide']}")
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.client import ClientError
 
 # Into a file or a pipe, lines are as long as they are: whoever reads them there breaks them as they like.
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 100_000
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 

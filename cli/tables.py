@@ -259,5 +259,6 @@ def record_map(
     with Client.discover(url, token_file, data) as client:
         answer = client.post(f"/sources/{client.find('source', source)['id']}/maps", files)
     made = answer["result"]
-    sentence = f"{made['groups']:,} groups ({made['dropped']:,} dropped), {made['users']:,} users."
+    counts = [f"{made[name]:,} {name[:-1] if made[name] == 1 else name}" for name in ("groups", "users")]
+    sentence = f"{counts[0]} ({made['dropped']:,} dropped), {counts[1]}."
     recorded(answer, json, f"{sentence} Next: cloudward plan save … --map {made['map']}")

@@ -281,7 +281,7 @@ class _Gains:
         return ", ".join(part for part in (told, unknown) if part) or "nothing"
 
     def reaches(self, group: str) -> str:
-        keys = self._spaces.get(group, [])
+        keys = sorted(self._spaces.get(group, []))
         named = ", ".join(keys[:_KEYS_NAMED]) + (" …" if len(keys) > _KEYS_NAMED else "")
         looked = f" of {self._seen} looked at, {self._more} were not" if self._more else ""
         return f"{len(keys)}{looked}{f': {named}' if named else ''}"
