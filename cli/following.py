@@ -1,4 +1,4 @@
-"""The verbs that go on from a plan which has ended: ``plan continue``, ``retry-failed``, ``delta``, ``undo``."""
+"""The verbs that go on from a plan which has ended: ``plan continue``, ``retry-failed``, ``delta``, ``undo``, ``invite``."""
 
 from typing import Annotated, Any
 
@@ -116,6 +116,48 @@ def undo(
             raise typer.Exit(errors.FAILED)
         called = name or _name(client, found["name"], "undone")
         answer = client.post(f"/plans/{found['id']}/undo", {"name": called})
+        _go_on(client, answer, called, run=True, watch=watch, consent=True, json=json)
+
+
+@plan_app.command("invite")
+@expected
+def invite(
+    plan: Plan,
+    name: Name = None,
+    reminder: Annotated[
+        bool, typer.Option("--reminder", help="Those who were invited before, instead of those who were not.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many people would get a mail.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    watch: Watch = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Have the site's organization mail the people to whom a plan gave access. Each is asked for once; it says how many and asks.
+
+    The invitation is a plan of its own, which can be watched and stopped. Who was invited: cloudward plan invitations.
+    """
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("plan", plan)
+        told = client.get(f"/plans/{found['id']}/invitations", limit=0)
+        count = told["to_remind" if reminder else "to_invite"]
+        if dry_run and json:
+            render.document(told)
+            return
+        if not json:
+            before = "were invited before" if reminder else "were not invited yet"
+            people = "1 person" if count == 1 else f"{count:,} people"
+            render.out.print(f"{people} to whom “{found['name']}” gave access, who {before}.")
+        if dry_run:
+            return
+        if count and not yes and (json or not typer.confirm(f"Send {count:,} mail{'' if count == 1 else 's'}?")):
+            render.err.print("Nobody was invited. Add --yes to do it without being asked.")
+            raise typer.Exit(errors.FAILED)
+        called = name or _name(client, found["name"], "reminded" if reminder else "invited")
+        body = {"name": called, "reminder": reminder}
+        answer = client.post(f"/plans/{found['id']}/invitations", body)
         _go_on(client, answer, called, run=True, watch=watch, consent=True, json=json)
 
 

@@ -40,6 +40,7 @@ KINDS = {
     "restriction": ("page with restrictions", "pages with restrictions"),
     "permission": ("space permission", "space permissions"),
     "watch": ("watched page or space", "watched pages and spaces"),
+    "invitation": ("invitation", "invitations"),
     "task": ("task", "tasks"),  # users or groups as a whole
 }
 

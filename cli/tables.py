@@ -179,6 +179,26 @@ def checklist(
     _shown(found, json, render.rows(("number", "name", "count", "title")), "Nothing to do.")
 
 
+@plan_app.command("invitations")
+@expected
+def invitations(
+    plan: Plan, out: Out = None, url: Url = None, token_file: TokenFile = None, data: Data = None, json: Json = False
+) -> None:
+    """List who was invited after a plan, when, and what became of it."""
+    with Client.discover(url, token_file, data) as client:
+        path = f"/plans/{client.find('plan', plan)['id']}/invitations"
+        if out is not None:
+            _saved(client, f"{path}.csv", out)
+            return
+        found = client.get(path, limit=1000)
+        while len(found["people"]) < found["total"] and (
+            more := client.get(path, limit=1000, offset=len(found["people"]))["people"]
+        ):
+            found["people"] += more
+    columns = ("person", "email", "state", "reason", "at")
+    _shown(found if json else found["people"], json, render.rows(columns), "Nobody was invited by this plan.")
+
+
 @source_app.command("addresses")
 @expected
 def addresses(

@@ -127,7 +127,9 @@ def _invite(call: Call) -> Answer:
         if group.synced:
             return _error(400, 4, "The group is managed by an identity provider")
         groups.append(group)
-    mail = document.get("sendNotification", True) is not False
+    text = document.get("notificationText")
+    # "They receive an email invitation if sendNotification is true and notificationText contains a message."
+    mail = document.get("sendNotification") is True and isinstance(text, str) and bool(text.strip())
     invited: list[Document] = []
     failed: list[Document] = []
     for email in emails:

@@ -112,7 +112,7 @@ class Job:
     space_id: str | None  # at the source
     marker: str | None
     epoch: int | None  # of the task's inventory
-    source: Source
+    opened: Source | None  # an invitation needs no source
     site: CloudSite | DrySite
     me: Account
     bases: tuple[str, ...]  # addresses under which the source's own links are written
@@ -142,6 +142,12 @@ class Job:
     @property
     def source_id(self) -> str:
         return self.saved.source
+
+    @property
+    def source(self) -> Source:
+        if self.opened is None:
+            raise LookupError("the source was not opened")
+        return self.opened
 
     async def rows(self, kind: Kind | None = None) -> list[Row]:
         """The chunk's inventory rows (of the phase's own kind, unless named) that have no outcome yet, in order."""

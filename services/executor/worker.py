@@ -17,6 +17,7 @@ from services.executor.phases import (
     comments,
     details,
     inventory,
+    invitations,
     opening,
     pages,
     people,
@@ -39,7 +40,7 @@ from shared.confluence.site import (
 )
 from shared.confluence.source import Source, SourceError, SourceUnreachable
 from shared.events.catalog.plan import PlanSaved
-from shared.events.catalog.work import Outcome, Phase
+from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.claims import ONE_BY_ONE, Claim, Claims, LeaseLost
 from shared.events.reasons import Reason
 from shared.events.store import UNAVAILABLE, EventStore
@@ -69,6 +70,7 @@ PHASES: dict[Phase, Callable[[Job], Awaitable[None]]] = {
     Phase.VERIFICATION: verification.verify,
     Phase.OPENING: opening.open_space,
     Phase.WATCH: details.watches,
+    Phase.INVITATION: invitations.send,
 }
 # Of a plan that undoes another.
 UNDO: dict[Phase, Callable[[Job], Awaitable[None]]] = {
@@ -81,6 +83,14 @@ UNDO: dict[Phase, Callable[[Job], Awaitable[None]]] = {
     Phase.GROUP: undo_people.groups,
     Phase.USER: undo_people.users,
 }
+
+
+async def _tell_unknown(claim: Claim) -> None:
+    """Of people whose invitation may have been sent it is recorded that nobody knows, whatever becomes of the others."""
+    for person in claim.unanswered:
+        await claim.entity_ended(
+            Entity(kind=Kind.INVITATION, id=person, outcome=Outcome.FAILED, reason=Reason.INVITATION_UNKNOWN)
+        )
 
 
 class Executor:
@@ -159,6 +169,7 @@ class Executor:
     async def _guarded(self, claim: Claim) -> None:
         """Runs the phase. What keeps a whole chunk from being done at all is recorded for each of its entities."""
         waited = 0.0
+        await _tell_unknown(claim)
         if claim.give_up_first and claim.work.phase in (Phase.INVENTORY, Phase.VERIFICATION):
             await claim.end((), fatal=Reason.CRASHED_EXECUTOR)  # no entity of it could be named instead
             return
@@ -203,6 +214,7 @@ class Executor:
 
     async def _give_up(self, claim: Claim, error: Exception) -> None:
         reason = reason_of(error)
+        await _tell_unknown(claim)
         row = await self._pool.fetchrow(
             "SELECT p.source, p.site, t.inventory_epoch FROM work.task t JOIN work.plan p USING (plan) WHERE t.task = $1",
             claim.work.task,
@@ -228,7 +240,8 @@ class Executor:
     async def _forget_replaced(self, saved: PlanSaved) -> None:
         """Opens what has another credential by now anew. Chunks under way keep what they have: it is closed at the end."""
         row = await self._pool.fetchrow(
-            "SELECT (SELECT secret FROM people.source WHERE id = $1), (SELECT secret FROM people.site WHERE id = $2)",
+            "SELECT (SELECT secret FROM people.source WHERE id = $1),"
+            " (SELECT concat(secret, ' ', organization) FROM people.site WHERE id = $2)",
             saved.source,
             saved.site,
         )
@@ -252,7 +265,7 @@ class Executor:
             raise LookupError("a chunk without a task")
         async with self._opening:
             await self._forget_replaced(saved)
-            if saved.source not in self._sources:
+            if saved.source not in self._sources and not saved.invites:  # the source may be gone by then
                 source = await open_source(self._pool, self._settings, saved.source, self._gate(saved.source))
                 try:
                     info = await source.info()
@@ -280,10 +293,10 @@ class Executor:
             space_id=task["space"],
             marker=task["marker"],
             epoch=task["inventory_epoch"],
-            source=self._sources[saved.source],
+            opened=self._sources.get(saved.source),
             site=self._dry_site(saved, real, me) if saved.dry_run else real,
             me=me,
-            bases=self._bases[saved.source],
+            bases=self._bases.get(saved.source, ()),
             chain=await chain_of(self._pool, saved, task["kind"], task["space"]),
             started_at=task["started_at"],
         )

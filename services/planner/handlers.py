@@ -211,6 +211,10 @@ class Handlers(Decider):
         saved = await self._saved(command.plan)
         if isinstance(saved, c.Reply):
             return saved
+        if saved.invites:
+            return refused(
+                "is_invitation", "The plan only invites people.", "Invite from the plan that gave them access."
+            )
         return await self.save_plan(await Saving(self._store, self._pool).copy(command, saved))
 
     async def follow_plan(self, command: c.FollowPlan) -> c.Reply:

@@ -9,7 +9,7 @@ import asyncpg
 from services.planner.domain.selection import Candidate, key_mistakes, passes, scope_mistakes, shown_id
 from shared.events import commands as c
 from shared.events.catalog.analysis import SpacesAnalyzed
-from shared.events.catalog.plan import Follow, PlanSaved, SpaceScope
+from shared.events.catalog.plan import INVITING, Follow, PlanSaved, SpaceScope
 from shared.events.contract import canonical
 from shared.events.deciding import refused
 from shared.events.reasons import Reason
@@ -27,6 +27,8 @@ ACCEPTED: dict[Follow, tuple[str, ...]] = {
     "continue": (),
     "retry": (),
     "delta": (Reason.GONE_AT_SOURCE,),
+    "invite": (Reason.ACCESS_ENDED,),
+    "remind": (Reason.ACCESS_ENDED,),
     "undo": (Reason.CHANGED_ON_SITE, Reason.GONE_ON_SITE, Reason.IN_USE, Reason.ACCOUNT_STAYS),
 }
 
@@ -65,7 +67,7 @@ class Saving:
                     for m in mistakes
                 ],
             )
-        if not chosen and command.users != "all" and not command.groups:
+        if not chosen and command.users != "all" and not command.groups and command.follow not in INVITING:
             return refused(
                 "empty_plan", "The plan holds neither users nor spaces.", "Choose at least one of them.", 422
             )
@@ -146,6 +148,8 @@ class Saving:
                 "The plan, or one that it follows, was undone: what it recorded is not what the site holds.",
                 "Save a new plan, or copy this one: cloudward plan copy.",
             )
+        if command.follow in INVITING:
+            return await self._inviting(command, saved)
         spaces: list[str] = list(saved.spaces)
         if command.follow in ("continue", "retry"):
             moved = {
@@ -176,6 +180,34 @@ class Saving:
             spaces=spaces,
             scopes=[c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes if s.space in spaces],
             accepted=sorted(accepted),
+            predecessor=saved.plan,
+            follow=command.follow,
+        )
+
+    async def _inviting(self, command: c.FollowPlan, saved: PlanSaved) -> c.SavePlan | c.Reply:
+        """The command that saves a plan which invites people of this one; or why there is none."""
+        if not await self._pool.fetchval(
+            "SELECT EXISTS (SELECT FROM people.invitable_v1($1, $2, NULL))", saved.plan, command.follow == "remind"
+        ):
+            return refused(
+                "nobody_to_invite",
+                "Nobody to whom the plan gave access was invited before."
+                if command.follow == "remind"
+                else "There is nobody to whom the plan gave access and who has not been invited.",
+                "Look who was invited: cloudward plan invitations.",
+            )
+        named = await self._pool.fetchval("SELECT access_group FROM people.plan WHERE id = $1", saved.plan)
+        return self._again(
+            command,
+            saved,
+            {},
+            named,
+            users="none",
+            groups=False,
+            spaces=[],
+            scopes=[],
+            addresses="source",
+            accepted=sorted(reason for reason in ACCEPTED[command.follow]),
             predecessor=saved.plan,
             follow=command.follow,
         )

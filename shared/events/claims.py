@@ -25,6 +25,7 @@ from shared.events.catalog.chunk import (
     Difference,
     EntityEnded,
     InventoryResult,
+    InvitationBegun,
 )
 from shared.events.catalog.work import Entity, Kind, Phase
 from shared.events.contract import Actor, BadEvent, Context, Event, UnknownEvent
@@ -70,12 +71,14 @@ class History:
     ended: bool = False
     progressed: bool = False  # an entity was recorded since the last claim
     recorded: frozenset[tuple[Kind, str]] = frozenset()
+    begun: frozenset[str] = frozenset()  # people whose invitation may have been sent
 
 
 def fold(events: Sequence[tuple[int, Event]]) -> History:
     """The history of a chunk from its (version, event) pairs."""
     version, epoch, works, open_claim, ended, progressed = -1, 0, 0, False, False, False
     recorded: set[tuple[Kind, str]] = set()
+    begun: set[str] = set()
     for at, event in events:
         version = at
         match event:
@@ -85,6 +88,8 @@ def fold(events: Sequence[tuple[int, Event]]) -> History:
             case EntityEnded():
                 recorded.add((event.entity.kind, event.entity.id))
                 progressed = True
+            case InvitationBegun():
+                begun.add(event.person)
             case ChunkReleased():
                 recorded |= {(e.kind, e.id) for e in event.entities}
                 open_claim, works = False, works - 1
@@ -93,7 +98,7 @@ def fold(events: Sequence[tuple[int, Event]]) -> History:
                 open_claim, ended = False, True
             case _:
                 pass
-    return History(version, epoch, works, open_claim, ended, progressed, frozenset(recorded))
+    return History(version, epoch, works, open_claim, ended, progressed, frozenset(recorded), frozenset(begun))
 
 
 # From this attempt on, entities are recorded one by one; after so many the one under way is given up.
@@ -109,6 +114,7 @@ class Claim:
     epoch: int
     attempt: int
     recorded: frozenset[tuple[Kind, str]]
+    begun: frozenset[str]
     give_up_first: bool
     settled_as: Reason  # what a settler records of an entity that it does not find on the site
     _claims: "Claims"
@@ -166,6 +172,15 @@ class Claim:
             await self._claims.drop_lease(self.work.chunk, self.epoch)
         else:
             metrics.CHUNKS.labels(self.work.phase.value, "lost" if self._lost else "interrupted").inc()
+
+    @property
+    def unanswered(self) -> list[str]:
+        """People whose invitation may have been sent, and who have no outcome."""
+        return sorted(person for person in self.begun if (Kind.INVITATION, person) not in self.recorded)
+
+    async def invitation_begun(self, person: str) -> None:
+        await self._append(InvitationBegun(chunk=self.work.chunk, epoch=self.epoch, person=person), f"begun:{person}")
+        self.begun |= {person}
 
     async def entity_ended(self, entity: Entity) -> None:
         await self._append(EntityEnded(chunk=self.work.chunk, epoch=self.epoch, entity=entity), entity.kind + entity.id)
@@ -340,6 +355,7 @@ class Claims:
             epoch=epoch,
             attempt=attempt,
             recorded=history.recorded,
+            begun=history.begun,
             give_up_first=purpose == "work" and history.works >= GIVE_UP_AFTER and not history.progressed,
             settled_as=Reason.PLAN_STOPPED if row["stop_requested"] else Reason.SPACE_FAILED,
             _claims=self,

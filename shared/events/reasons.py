@@ -52,6 +52,10 @@ class Reason(StrEnum):
     UNDONE = "undone"
     IN_USE = "in_use"
     ACCOUNT_STAYS = "account_stays"
+    # an invitation
+    INVITATION_UNKNOWN = "invitation_unknown"
+    ACCESS_ENDED = "access_ended"
+    NO_ORGANIZATION = "no_organization"
     # what it hangs on
     PARENT_NOT_MOVED = "parent_not_moved"
     # this product
@@ -119,6 +123,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ACCOUNT_STAYS: Explanation(
         "No API deletes an account; the access that the plan gave was taken away.",
         "Delete the account in the administration of the organization, if nothing else uses it.",
+    ),
+    Reason.INVITATION_UNKNOWN: Explanation(
+        "The request to invite this person had no answer, so nobody can tell whether the mail was sent; it is not sent twice.",
+        "Ask the person, or send the reminder.",
+    ),
+    Reason.ACCESS_ENDED: Explanation(
+        "The person has no active account with this address and access to Confluence on the site any more.",
+        "Give access again, if it is meant, then invite again.",
+    ),
+    Reason.NO_ORGANIZATION: Explanation(
+        "The site has no key of its organization, and only the organization invites people who have access already.",
+        "Give the key (cloudward site credential --organization), then invite again; or invite in the administration.",
     ),
     Reason.TITLE_CLASH: Explanation(
         "Another page of the space has this title; it was renamed and links follow.", "Rename it as you like."

@@ -31,8 +31,8 @@ AVIARY: dict[str, Any] = {
     "generate": {"spaces": 3, "pages": 24, "users": 14, "attachments": 16, "comments": 8, "canary": CANARY},
 }
 BROKEN = {"version": "8.5.6", "faults": [{"route": "*", "count": None, "status": 400, "message": f"{CANARY} fell"}]}
-# Words that a title has in common with everybody's language.
-COMMON = {"Keys", "Tools", "Method", "Calendar", "Overview", "Partners", "Visitors", "Inventory"}
+# Words that a title has in common with everybody's language; and a user name with the path of the organization's API.
+COMMON = {"admin", "Keys", "Tools", "Method", "Calendar", "Overview", "Partners", "Visitors", "Inventory"}
 
 #: Where what was planted belongs: table and column, by what it is. Names of files, and what a server or site says of an error,
 #: pass through and are kept nowhere.

@@ -90,6 +90,7 @@ def story() -> list[Event]:
         finished("c1", ended("space", "1", target="9002")),
         phase(space, Phase.BODY, "c2").model_copy(update={"plan": second}),
         claimed("c2", space),
+        chunk.InvitationBegun(chunk=id_of("c2"), epoch=1, person=id_of("ann")),
         finished("c2", ended("body", "7").model_copy(update=LINKED)),
         task.TaskEnded(
             remainder=counts(page=2), remainder_reason=Reason.PLAN_STOPPED, stopped=True, **chosen, **ending

@@ -41,7 +41,6 @@ JOIN people.account a ON a.person = p.key AND a.site = n.site
 WHERE s.plan = $1 AND s.rule IN ({rules}) ORDER BY 1
 """
 _GROWN = "'enabled_absent_chosen', 'enabled_without_chosen'"
-_NEW = "'enabled_absent_chosen'"
 _KNOWN_MACROS = ", ".join(f"'{name}'" for name, macro in MACROS.items() if macro.availability == "available")
 _BY_HAND = """
 SELECT column1 AS setting FROM (VALUES ('site name, logo, colors and look'), ('global permissions'), ('permissions of anonymous users'),
@@ -113,7 +112,7 @@ LINES: tuple[Line, ...] = (
         "invite",
         "Invite these people or remind them, when you are ready: at first they may have to set a password.",
         "invite-people",
-        _STANDING.format(rules=_NEW),
+        _STANDING.format(rules=_GROWN),
     ),
 )
 BY_NAME = {line.name: line for line in LINES}

@@ -162,6 +162,13 @@ class CopyIn(Input):
     dry_run: bool = False
 
 
+class InviteIn(Input):
+    """``name``: of the plan that invites. ``reminder``: those who were invited before, else only those who were not."""
+
+    name: str = Field(min_length=1, max_length=200)
+    reminder: bool = False
+
+
 class DecideIn(Input):
     excluded: bool
 

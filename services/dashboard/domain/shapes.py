@@ -450,6 +450,29 @@ class UndoOut(BaseModel):
     stay: int
 
 
+class Invitation(BaseModel):
+    """One person in one invitation. ``plan``: that invites. ``invited``: the organization took the request, at ``at``; ``unknown``: its
+    answer was lost, nobody can tell whether the mail was sent; ``not_invited``: for ``reason``."""
+
+    person: str | None
+    email: str | None
+    account_id: str | None
+    plan: str
+    reminder: bool
+    state: Literal["waiting", "invited", "unknown", "not_invited"]
+    reason: str | None
+    at: datetime | None
+
+
+class InvitationsOut(BaseModel):
+    """``to_invite``: people to whom the plan gave access and who were not invited; ``to_remind``: who were. ``total``: of all rows."""
+
+    to_invite: int
+    to_remind: int
+    total: int
+    people: list[Invitation]
+
+
 class ReportedReason(BaseModel):
     kind: str
     id: str

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from services.dashboard.domain.pace import LEAST_DONE, LEAST_SECONDS, Chart, Doing, Left, rounded
 from services.dashboard.domain.shapes import Counts, PlanSummary, ReasonGroup
+from shared.events.catalog.plan import INVITING
 from shared.events.reasons import EXPLANATIONS, Reason
 
 KIND_WORDS = {
@@ -30,6 +31,7 @@ KIND_WORDS = {
     "order": ("page with ordered children", "pages with ordered children"),
     "permission": ("space permission", "space permissions"),
     "watch": ("watched page or space", "watched pages and spaces"),
+    "invitation": ("invitation", "invitations"),
     "address": ("address", "addresses"),
     "domain": ("domain", "domains"),
     "check": ("check", "checks"),
@@ -39,6 +41,7 @@ KIND_WORDS = {
     "site": ("site", "sites"),
     "difference": ("difference", "differences"),
     "row": ("row", "rows"),
+    "person": ("person", "people"),
     "interval": ("interval", "intervals"),
     "attempt": ("attempt", "attempts"),
     "delivery": ("delivery", "deliveries"),
@@ -85,6 +88,7 @@ PHASES = {
     "user": "users",
     "group": "groups",
     "membership": "memberships",
+    "invitation": "invitations",
 }
 # What a space holds at the source and no API of the cloud takes, with what can be done about it.
 LEFT_BEHIND = {
@@ -248,6 +252,12 @@ def line(plan: PlanSummary) -> str:
     spaces, pages = plan.spaces, plan.kinds.get("page", Counts())
     kept = _accounted(plan)
     match plan.status:
+        case "READY" if plan.follow in INVITING:
+            return "Saved. Nobody has been invited by it."
+        case _ if plan.follow in INVITING:
+            asked = plan.kinds.get("invitation", Counts())
+            rest = f" {kept}" if plan.ended_at else ""
+            return f"{number(asked.migrated)} of {counted(asked.selected, 'person')} invited.{rest}"
         case "READY":
             return f"Saved. {counted(spaces.selected, 'space')} selected. Nothing has begun."
         case "RUNNING" if plan.stopping:

@@ -7,6 +7,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.dashboard.adapters.invitations import Invitations
 from services.dashboard.adapters.pace import Pace
 from services.dashboard.adapters.tables import PLANS, SPACES, STATUSES
 from services.dashboard.domain import attention
@@ -18,7 +19,8 @@ from services.dashboard.handlers import plans as plan_api
 from services.dashboard.handlers.context import Needs, Parts, PartsOf, envelope, parts, plan_of, send
 from services.dashboard.handlers.live import live, region
 from services.dashboard.handlers.past import past_plan
-from services.dashboard.handlers.rendering import FOLLOWING, Verb, actions, page, typed
+from services.dashboard.handlers.rendering import FOLLOWING, INVITATIONS, Verb, actions, invitations, page, typed
+from shared.events.catalog.plan import Follow
 from shared.events.checks import Check
 from shared.events.commands import (
     ArchivePlan,
@@ -96,9 +98,14 @@ async def report_document(service: PartsOf, plan: str) -> Response:
 async def confirm_page(service: PartsOf, plan: str, verb: Verb) -> Response:
     """What exactly happens if I do this?"""
     found = await plan_of(service, plan)
-    allowed = dict(actions(found))
+    allowed = dict(actions(found)) | invitations(found)
     if verb not in allowed:
         return RedirectResponse(f"/plans/{plan}", 303)
+    if verb in INVITATIONS:
+        told = await Invitations(service.reads.pool).told(plan)
+        return page(
+            service, "confirm_invite.html", plan=found, verb=verb, label=allowed[verb], command=uuid4().hex, told=told
+        )
     if verb in FOLLOWING:
         name = f"{found.name} ({FOLLOWING[verb][1]})"[:200]
         removed = await service.reads.undo(plan) if verb == "undo" else None
@@ -170,7 +177,12 @@ async def act(
         )
         recorded = await send(service, follow)
         return RedirectResponse(f"/plans/{recorded.id}?after={recorded.position or 0}", 303)
-    if verb == "run":
+    if verb in INVITATIONS:
+        name = await _free_name(service, f"{found.name[:170]} ({'reminded' if verb == 'remind' else 'invited'}")
+        how: Follow = "remind" if verb == "remind" else "invite"
+        plan = (await send(service, FollowPlan(**envelope(command), plan=plan, name=name, follow=how))).id
+        recorded = await send(service, RunPlan(**envelope(derived_id(command, "run")), plan=plan))
+    elif verb == "run":
         recorded = await send(service, RunPlan(**envelope(command), plan=plan, consent=consent))
     elif verb == "dry-run":
         name = await _free_name(service, f"{found.name[:180]} (dry run")

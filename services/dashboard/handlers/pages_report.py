@@ -7,12 +7,14 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from services.dashboard.adapters.checklist import Checklist
+from services.dashboard.adapters.invitations import Invitations
 from services.dashboard.domain import words
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.problems import not_found
 from services.dashboard.handlers import checklist as checklist_api
+from services.dashboard.handlers import invitations as invitations_api
 from services.dashboard.handlers.context import MOST, Needs, PartsOf, plan_of
-from services.dashboard.handlers.rendering import page
+from services.dashboard.handlers.rendering import invitable, page
 from shared.events.reasons import EXPLANATIONS, Reason
 from shared.events.types import Id
 
@@ -35,12 +37,18 @@ async def report_page(service: PartsOf, plan: Id) -> Response:
         differences=len(await service.reads.differences(plan)),
         left=[(kind, count, words.LEFT_BEHIND.get(kind, "")) for kind, count in left.most_common()],
         lines=await Checklist(service.reads.pool).lines(plan),
+        told=await Invitations(service.reads.pool).told(plan) if invitable(found) else None,
     )
 
 
 @router.get("/plans/{plan}/checklist/{line}.csv")
 async def checklist_document(service: PartsOf, plan: Id, line: str) -> Response:
     return await checklist_api.checklist_csv(service, plan, line)
+
+
+@router.get("/plans/{plan}/invitations.csv")
+async def invitations_document(service: PartsOf, plan: Id) -> Response:
+    return await invitations_api.invitations_csv(service, plan)
 
 
 @router.get("/plans/{plan}/problems/{reason}")

@@ -11,10 +11,22 @@ from services.dashboard.domain import words
 from services.dashboard.domain.access import CALLER, Permission
 from services.dashboard.domain.shapes import PlanSummary
 from services.dashboard.handlers.context import Parts
-from shared.events.catalog.plan import Follow
+from shared.events.catalog.plan import INVITING, Follow
 
 Verb = Literal[
-    "run", "dry-run", "stop", "pause", "resume", "archive", "continue", "retry-failed", "delta", "undo", "copy"
+    "run",
+    "dry-run",
+    "stop",
+    "pause",
+    "resume",
+    "archive",
+    "continue",
+    "retry-failed",
+    "delta",
+    "undo",
+    "copy",
+    "invite",
+    "remind",
 ]
 
 # What a plan may be asked, by its state; the first is the primary one.
@@ -40,6 +52,11 @@ FOLLOWING: dict[str, tuple[Follow, str]] = {
     "delta": ("delta", "changes"),
     "undo": ("undo", "undone"),
 }
+# On the report's page: invites by a new plan that runs at once.
+INVITATIONS: dict[Verb, str] = {"invite": "Invite people", "remind": "Send reminder email"}
+
+# Plans that bring nothing to the site.
+NO_MOVE = frozenset({"undo", *INVITING})
 
 
 def actions(plan: PlanSummary) -> tuple[tuple[Verb, str], ...]:
@@ -52,9 +69,22 @@ def actions(plan: PlanSummary) -> tuple[tuple[Verb, str], ...]:
         (verb, label)
         for verb, label in ACTIONS[state]
         if not (verb == "archive" and plan.archived)
-        and not (verb in FOLLOWING and (plan.follow == "undo" or plan.dry_run))
+        and not (verb in FOLLOWING and (plan.follow in NO_MOVE or plan.dry_run))
         and not (verb == "copy" and (plan.follow or plan.dry_run))
+        and not (verb == "dry-run" and plan.follow in INVITING)
     )
+
+
+def invitations(plan: PlanSummary) -> dict[Verb, str]:
+    """Which invitations the caller may ask for after this plan."""
+    caller = CALLER.get(None)
+    may = caller is not None and caller.may(Permission.OPERATE)
+    return dict(INVITATIONS) if may and invitable(plan) else {}
+
+
+def invitable(plan: PlanSummary) -> bool:
+    """Whether people of this plan may be invited at all: it has run, and moved."""
+    return plan.status in ("FINISHED", "STOPPED", "FAILED") and plan.follow not in NO_MOVE and not plan.dry_run
 
 
 def typed(plan: PlanSummary, verb: str) -> bool:
@@ -81,7 +111,7 @@ templates.filters |= {
     "size": words.size,
     "ago": lambda at: words.ago(at, datetime.now(UTC)),
 }
-templates.globals |= {"words": words, "actions": actions, "typed": typed}
+templates.globals |= {"words": words, "actions": actions, "invitations": invitations, "typed": typed}
 
 
 def page(service: Parts, name: str, /, *, status: int = 200, **values: object) -> HTMLResponse:

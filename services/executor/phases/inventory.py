@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from services.executor.job import Job
-from services.executor.phases import undo, undo_people
+from services.executor.phases import invitations, undo, undo_people
 from services.executor.phases.choosing import choose
 from services.executor.phases.trees import Trees
 from shared.confluence.model import Item
@@ -78,9 +78,9 @@ class _Writer:
 
 
 async def take(job: Job, kind: str) -> None:
-    """Takes the inventory of the job's task (users, groups, a space, or an undo) and ends the chunk."""
-    if kind in _UNDOS:
-        await _UNDOS[kind](job)
+    """Takes the inventory of the job's task (users, groups, a space, an undo, invitations) and ends the chunk."""
+    if kind in _BY_RECORDS:
+        await _BY_RECORDS[kind](job)
         await job.claim.end((), inventory=await _result(job, left={}))
         return
     writer = _Writer(job)
@@ -99,7 +99,12 @@ async def take(job: Job, kind: str) -> None:
     await job.claim.end((), inventory=await _result(job, left))
 
 
-_UNDOS = {TaskKind.UNDO.value: undo.take, TaskKind.UNDO_PEOPLE.value: undo_people.take}
+# Taken from what earlier plans recorded: the source is not asked.
+_BY_RECORDS = {
+    TaskKind.UNDO.value: undo.take,
+    TaskKind.UNDO_PEOPLE.value: undo_people.take,
+    TaskKind.INVITATIONS.value: invitations.take,
+}
 
 
 async def _users(job: Job, writer: _Writer) -> None:

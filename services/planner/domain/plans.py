@@ -170,6 +170,8 @@ def follow(plan: Plan, how: Follow) -> Refusal | None:
     """A plan that has ended may be followed by another one."""
     if plan.saved.dry_run:
         return Refusal("is_dry_run", "The plan was a dry run: nothing of it is on the site.", "Save a plan and run it.")
+    if plan.saved.invites:
+        return Refusal("is_invitation", "The plan only invited people.", "Ask the plan that gave them access.")
     if plan.saved.follow == "undo":
         return Refusal("is_undo", "The plan undoes another one.", "To undo what is left, undo that other plan again.")
     if plan.status not in FOLLOWED[how]:
@@ -183,6 +185,8 @@ FOLLOWED: dict[Follow, frozenset[Status]] = {
     "retry": frozenset({Status.STOPPED, Status.FAILED}),
     "delta": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
     "undo": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
+    "invite": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
+    "remind": frozenset({Status.STOPPED, Status.FAILED, Status.FINISHED}),
 }
 
 
@@ -232,6 +236,8 @@ def advance(plan: Plan, tasks: Sequence[TaskBrief]) -> list[Start] | End | None:
     if plan.paused:
         return None
     by_kind = {t.kind: t for t in tasks if t.space is None}
+    if plan.saved.invites and TaskKind.INVITATIONS not in by_kind:
+        return [Start(TaskKind.INVITATIONS)]
     undo = plan.saved.follow == "undo"
     for kind in () if undo else _people(plan.saved):
         if kind not in by_kind:

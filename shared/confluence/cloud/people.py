@@ -109,16 +109,16 @@ class People:
         resource: str | None = None,
         role: str = "basic",
         group_ids: Sequence[str] = (),
-        notify: bool = False,
-    ) -> None:
+        message: str | None = None,
+    ) -> bool:
         """Invite through the organization, and join groups. ``resource``: the site's ARI, if access is to be given.
 
-        Without mail, unless ``notify`` says so. Some addresses may be refused without an error (206): look with ``find_account`` who is there. Raises
+        Without mail, unless there is a ``message``, which the mail holds. False: some addresses were refused (206). Raises
         ``SiteRefused`` where no organization is configured.
         """
         if self._organization is None:
             raise SiteRefused("invite: no organization is configured for this site")
-        await self._organization.write(
+        answer = await self._organization.write(
             "invite",
             "POST",
             f"/admin/v2/orgs/{self._org_id}/users/invite",
@@ -126,9 +126,11 @@ class People:
                 "emails": [email.strip() for email in emails],
                 "permissionRules": [{"resource": resource, "role": role}] if resource else [],
                 "additionalGroups": list(group_ids),
-                "sendNotification": notify,
+                "sendNotification": message is not None,
+                **({"notificationText": message} if message is not None else {}),
             },
         )
+        return not (isinstance(answer, dict) and answer.get("errors"))
 
     # Groups
 

@@ -41,6 +41,13 @@ class ChunkReleased(ChunkEvent):
     entities: tuple[Entity, ...]
 
 
+class InvitationBegun(ChunkEvent):
+    """A person is about to be invited. Recorded before the request, because no mail can be taken back or looked for: whoever
+    stands here and has no outcome may have got it, and gets no second one."""
+
+    person: EntityId
+
+
 class InventoryResult(Part):
     """What an inventory chunk wrote to the inventory under its epoch; ``left``: what the space holds besides."""
 

@@ -40,10 +40,13 @@ class SpaceScope(Part):
     roots: tuple[EntityId, ...] = ()
 
 
-Follow = Literal["continue", "retry", "delta", "undo"]
+Follow = Literal["continue", "retry", "delta", "undo", "invite", "remind"]
 """What a plan does about the one it follows. ``continue``: takes what that one did not move, also what came to the source
 since. ``retry``: takes what failed there or was left. ``delta``: besides brings what changed at the source since.
-``undo``: removes what that one made and nobody has touched since."""
+``undo``: removes what that one made and nobody has touched since. ``invite``: invites the people to whom that one gave
+access and who were not invited before; ``remind``: those who were."""
+
+INVITING: frozenset[Follow | None] = frozenset({"invite", "remind"})
 
 
 class PlanSaved(PlanEvent):
@@ -78,6 +81,11 @@ class PlanSaved(PlanEvent):
     def ledger(self) -> str:
         """The id under which it is kept what became what on the site: the site's own, or this dry run's."""
         return derived_id(self.plan, "ledger") if self.dry_run else self.site
+
+    @property
+    def invites(self) -> bool:
+        """It only invites people, and moves nothing."""
+        return self.follow in INVITING
 
     def scope(self, space: str) -> SpaceScope:
         """What of a chosen space moves."""

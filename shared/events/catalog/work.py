@@ -30,6 +30,7 @@ class Kind(StrEnum):
     ORDER = "order"  # the order of a page's children; the entity is the parent page, or the space
     PERMISSION = "permission"  # one space permission
     WATCH = "watch"  # all who watch a page or blog post, or the space
+    INVITATION = "invitation"  # the mail that invites one person
 
 
 class TaskKind(StrEnum):
@@ -38,6 +39,7 @@ class TaskKind(StrEnum):
     SPACE = "space"
     UNDO = "undo"  # of one space
     UNDO_PEOPLE = "undo_people"  # of groups, memberships and access
+    INVITATIONS = "invitations"
 
 
 class Phase(StrEnum):
@@ -65,6 +67,7 @@ class Phase(StrEnum):
     VERIFICATION = "verification"
     OPENING = "opening"  # depth 0: who may view, which Cloud wants first; depth 1: everything else
     WATCH = "watch"  # last: who watches is told of every change
+    INVITATION = "invitation"
 
 
 PHASES: dict[TaskKind, tuple[Phase, ...]] = {
@@ -100,6 +103,7 @@ PHASES: dict[TaskKind, tuple[Phase, ...]] = {
         Phase.SPACE,
     ),
     TaskKind.UNDO_PEOPLE: (Phase.INVENTORY, Phase.MEMBERSHIP, Phase.GROUP, Phase.USER),
+    TaskKind.INVITATIONS: (Phase.INVENTORY, Phase.INVITATION),
 }
 
 # The kind a phase accounts for. Inventory, analysis and verification account for none.
@@ -123,6 +127,7 @@ ACCOUNTS: dict[Phase, Kind] = {
     Phase.RESTRICTION: Kind.RESTRICTION,
     Phase.OPENING: Kind.PERMISSION,
     Phase.WATCH: Kind.WATCH,
+    Phase.INVITATION: Kind.INVITATION,
 }
 
 # Phases with one sub-phase for each depth.

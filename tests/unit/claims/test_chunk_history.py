@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.events import claims
-from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded
+from shared.events.catalog.chunk import ChunkClaimed, ChunkEnded, ChunkReleased, EntityEnded, InvitationBegun
 from shared.events.catalog.work import Entity, Kind, Outcome, Phase
 from shared.events.claims import GIVE_UP_AFTER, ONE_BY_ONE, Claim, History, Work
 from shared.events.contract import Event
 from shared.events.types import new_id
 
-CHUNK, TASK, PLAN, WORKER = new_id(), new_id(), new_id(), new_id()
+CHUNK, TASK, PLAN, WORKER, ANN = (new_id() for _ in range(5))
 
 
 def entity(id_: str) -> Entity:
@@ -54,6 +54,11 @@ HISTORIES: list[tuple[str, tuple[Event, ...], History]] = [
         "let go by a worker that was shut down: no attempt",
         (claimed(1), released(1, "1")),
         History(1, 1, 0, False, False, False, recorded("1")),
+    ),
+    (
+        "somebody was about to be invited when its worker died",
+        (claimed(1), InvitationBegun(chunk=CHUNK, epoch=1, person=ANN), claimed(2, 2)),
+        History(2, 2, 2, True, begun=frozenset({ANN})),
     ),
     ("settled: no attempt at work", (claimed(1), claimed(2, 2, "settle")), History(1, 2, 1, True)),
     (
@@ -141,3 +146,9 @@ def test_only_the_first_attempt_need_not_look_for_what_an_earlier_one_made() -> 
 def test_from_the_third_attempt_on_each_entity_is_recorded_by_itself() -> None:
     assert [_claim(n).one_by_one for n in (1, 2, 3, 4)] == [False, False, True, True]
     assert (ONE_BY_ONE, GIVE_UP_AFTER) == (3, 5)
+
+
+def test_who_was_about_to_be_invited_and_has_no_outcome_is_not_known() -> None:
+    claim = _claim(2)
+    claim.begun, claim.recorded = frozenset({ANN, WORKER}), frozenset({(Kind.INVITATION, WORKER), (Kind.USER, ANN)})
+    assert claim.unanswered == [ANN]

@@ -169,7 +169,18 @@ async def test_an_invitation_goes_to_the_organization_without_a_mail(fake: FakeS
         await with_organization.invite(["a@example.org"], resource="ari", role="basic")
     sent: Any = fake.seen[-1].json()
     assert fake.seen[-1].headers["authorization"] == "Bearer k"
-    assert sent["sendNotification"] is False
+    assert sent["sendNotification"] is False and "notificationText" not in sent
+
+
+@pytest.mark.parametrize(("refused", "taken"), [([], True), ([{"email": "a@example.org"}], False)])
+async def test_an_invitation_with_a_message_is_mailed_and_says_whether_it_was_taken(
+    fake: FakeSite, refused: list[dict[str, str]], taken: bool
+) -> None:
+    fake.answer = lambda seen: JSONResponse({"data": [], "errors": refused})
+    async with CloudSite(fake.url, email=None, token=None, org_id="o1", org_key="k", org_url=fake.url) as site:
+        assert await site.invite(["a@example.org"], group_ids=["g1"], message="Welcome") is taken
+    sent: Any = fake.seen[-1].json()
+    assert (sent["sendNotification"], sent["notificationText"], sent["additionalGroups"]) == (True, "Welcome", ["g1"])
 
 
 async def test_restrictions_are_replaced_as_a_whole_and_empty_ones_removed(fake: FakeSite, site: CloudSite) -> None:

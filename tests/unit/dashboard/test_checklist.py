@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from services.dashboard.adapters.checklist import LINES
+from shared.events.commands import FollowPlan, RunPlan
 from shared.events.types import new_id
 from tests.servers import Database
-from tests.store.test_projections import PLAN, SITE, SOURCE
+from tests.store.test_projections import PLAN, SITE, SOURCE, USERS, id_of
 from tests.unit.dashboard.house import House
 
 NAMES = [line.name for line in LINES]
@@ -117,3 +118,58 @@ def test_every_line_leads_to_a_heading_of_the_guide() -> None:
         for found in re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
     }
     assert {line.heading for line in LINES} <= headings
+
+
+async def test_the_reports_page_offers_an_invitation_to_whom_the_plan_gave_access_and_asks_with_their_number(
+    told: House, database: Database
+) -> None:
+    await fill(database)
+    ann = id_of("ann")  # who moved, as the log tells
+    admin = await database.connect()
+    await admin.execute(
+        "INSERT INTO people.person (key, source, id, username, email, active, address)"
+        " VALUES ($1, $2, 'u3', 'ann', 'ann@example.com', true, 'usable')",
+        ann,
+        SOURCE,
+    )
+    await admin.execute("INSERT INTO people.account VALUES ($1, $2, '712020:3')", SITE, ann)
+    await admin.execute("INSERT INTO people.standing VALUES ($1, $2, 'enabled_absent_chosen')", PLAN, ann)
+    await admin.execute(
+        "INSERT INTO work.plan (plan, source, site, version, status, digest, spaces, ledger)"
+        " VALUES ($1, $2, $3, 1, 'FAILED', $4, 2, $3)",
+        PLAN,
+        SOURCE,
+        SITE,
+        "0" * 64,
+    )
+    await admin.execute(
+        "INSERT INTO work.task (task, plan, kind, version, state, started_at) VALUES ($1, $2, 'users', 0, 'ended', now())",
+        USERS,
+        PLAN,
+    )
+    await admin.execute(
+        "INSERT INTO work.outcome (position, task, chunk, kind, id, outcome) VALUES (1, $1, $1, 'user', $2, 'migrated')",
+        USERS,
+        ann,
+    )
+    numbers = (await told.client.get(f"/api/v1/plans/{PLAN}/invitations")).json()
+    assert numbers["to_invite"] == 0, "nobody has said that the domain can be trusted"
+    await admin.execute("INSERT INTO people.domain VALUES ($1, 'example.com', true)", SOURCE)
+    numbers = (await told.client.get(f"/api/v1/plans/{PLAN}/invitations")).json()
+    assert numbers == {"to_invite": 1, "to_remind": 0, "total": 0, "people": []}
+    link = (await told.client.post("/api/v1/sign-in-links", json={})).json()["path"]
+    assert (await told.client.get(link)).status_code == 303
+    report = (await told.client.get(f"/plans/{PLAN}/report")).text
+    assert f'href="/plans/{PLAN}/invite"' in report and f'href="/plans/{PLAN}/remind"' not in report
+    asked = (await told.client.get(f"/plans/{PLAN}/invite")).text
+    assert "1 person" in asked and "cannot be taken back" in asked
+    assert "Nobody" in (await told.client.get(f"/plans/{PLAN}/remind")).text
+    key, command = (re.search(f'name="{name}" value="(\\w+)"', asked) for name in ("key", "command"))
+    assert key and command
+    told.owners.asked.clear()
+    await told.client.post(f"/plans/{PLAN}/invite", data={"key": key[1], "command": command[1]})
+    follow, run = told.owners.asked
+    assert isinstance(follow, FollowPlan) and follow.follow == "invite" and isinstance(run, RunPlan)
+    await admin.execute("UPDATE people.person SET active = false WHERE key = $1", ann)
+    assert (await told.client.get(f"/api/v1/plans/{PLAN}/invitations")).json()["to_invite"] == 0
+    await admin.close()

@@ -272,3 +272,29 @@ def test_the_end_of_a_plan_adds_up_its_tasks() -> None:
     sums = {t.kind.value: (t.selected, t.migrated, t.skipped, t.failed) for t in event.tallies}
     assert sums == {"page": (6, 5, 0, 1), "attachment": (2, 2, 0, 0)}
     assert [(r.kind.value, r.reason, r.count) for r in event.reasons] == [("page", Reason.TITLE_CLASH, 1)]
+
+
+@pytest.mark.parametrize("how", ["invite", "remind"])
+def test_a_plan_that_invites_has_one_task_ends_with_it_and_cannot_be_followed(how: Any) -> None:
+    events: list[Event] = [saved(follow=how, users="none", groups=False, spaces=()), STARTED]
+    plan = plans.fold(list(enumerate(events)))
+    assert plan is not None
+    assert plans.advance(plan, []) == [Start(TaskKind.INVITATIONS)]
+    task = TaskBrief(new_id(), TaskKind.INVITATIONS, None, False, 1)
+    assert plans.advance(plan, [task]) is None
+    ending = {"type": "TaskEnded", "conserved": True, "tallies": (), "reasons": ()}
+    done = TaskBrief(task.task, task.kind, None, True, 0, ending)
+    assert isinstance(plans.advance(plan, [done]), End)
+    ended = plans.fold(list(enumerate([*events, FINISHED])))
+    assert ended is not None
+    refusals = [plans.follow(ended, each) for each in plans.FOLLOWED]
+    assert {refusal.code for refusal in refusals if refusal} == {"is_invitation"} and all(refusals)
+
+
+@pytest.mark.parametrize("events", [[], [STARTED], [STARTED, STOP]])
+def test_nobody_is_invited_before_a_plan_has_ended(events: list[Event]) -> None:
+    plan = plans.fold(list(enumerate([saved(), *events])))
+    assert plan is not None
+    for how in ("invite", "remind"):
+        refusal = plans.follow(plan, how)  # type: ignore[arg-type]
+        assert refusal is not None and refusal.code == "not_ended"

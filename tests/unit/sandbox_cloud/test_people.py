@@ -46,6 +46,9 @@ async def test_an_invitation_without_notification_sends_no_mail_and_is_refused_w
     }
     assert (await org(site).post(f"{ORG}/users/invite", json=body)).status_code == 200
     assert await mails(site) == []
+    for more in ({"sendNotification": True}, {"notificationText": "Welcome"}):
+        assert (await org(site).post(f"{ORG}/users/invite", json=body | more)).status_code == 200
+        assert await mails(site) == [], "a mail takes both"
     full = await org(site).post(f"{ORG}/users/invite", json=body | {"emails": ["b@example.com"]})
     assert full.status_code == 409
     partly = await org(site).post(f"{ORG}/users/invite", json=body | {"emails": ["a@example.com", "b@example.com"]})
