@@ -128,7 +128,7 @@ def _invite(call: Call) -> Answer:
             return _error(400, 4, "The group is managed by an identity provider")
         groups.append(group)
     text = document.get("notificationText")
-    # "They receive an email invitation if sendNotification is true and notificationText contains a message."
+    # The flag alone mails nobody: there has to be a text besides.
     mail = document.get("sendNotification") is True and isinstance(text, str) and bool(text.strip())
     invited: list[Document] = []
     failed: list[Document] = []

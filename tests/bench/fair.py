@@ -26,7 +26,7 @@ async def plan(world: World, source: str, site: tuple[str, str, str], name: str)
     """All of a source of one space to a site, under a key of its own."""
     (analysis, *_) = await world.call("get", f"/sources/{source}/analyses")
     (space,) = (await world.call("get", f"/analyses/{analysis['id']}/spaces"))["spaces"]
-    keys = {space["space"]: name.upper()}
+    keys = {space["id"]: name.upper()}
     return await saved(world, source, site, name, users="all", groups=True, spaces="all", new_keys=keys)
 
 
@@ -49,7 +49,7 @@ async def fair(sizes: list[int]) -> tuple[dict[str, Any], bool]:
         moves = [await plan(world, source, site, f"fair{n}") for n, source in enumerate(sources)]
         for move in moves:
             await world.run(move)
-        await asyncio.gather(*(world.ended(move, timeout=3600) for move in moves[-1:]))
+        await world.ended(moves[-1], timeout=3600)
         alone, behind = await events_of(world, lonely.plan), await events_of(world, moves[-1].plan)
         done = [
             (await world.call("get", f"/plans/{m.plan}"))["kinds"].get("page", {}).get("migrated", 0) for m in moves

@@ -246,6 +246,12 @@ async def send(service: Parts, command: Command) -> Recorded:
     return Recorded(id=reply.id or command.command_id, position=position, result=reply.result)
 
 
+async def plan_exists(service: Parts, plan: Id) -> None:
+    """By its events, which the read model may not have yet. Raises ProblemError where there is none."""
+    if not await service.reads.has_stream("plan", plan):
+        raise not_found("plan", plan)
+
+
 async def plan_of(service: Parts, plan: str) -> PlanDetail:
     """A page's plan, with the tasks of users and groups only. Raises ProblemError where there is none."""
     found = await service.reads.plan(plan, spaces=False)

@@ -8,26 +8,20 @@ from fastapi.responses import StreamingResponse
 from services.dashboard.adapters.invitations import Invitations
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.inputs import InviteIn
-from services.dashboard.domain.problems import not_found
 from services.dashboard.domain.shapes import Invitation, InvitationsOut, Recorded
 from services.dashboard.handlers.analyses import CSV, csv_answer
-from services.dashboard.handlers.context import CommandId, Needs, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import CommandId, Needs, PartsOf, envelope, plan_exists, send, shown
 from shared.events.commands import FollowPlan
 from shared.events.types import Id
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(Needs(Permission.READ, Permission.OPERATE))])
 
 
-async def _exists(service: Parts, plan: Id) -> None:
-    if not await service.reads.has_stream("plan", plan):
-        raise not_found("plan", plan)
-
-
 @router.post("/plans/{plan}/invitations", status_code=201, summary="Invite people by a new plan")
 async def invite(service: PartsOf, id: CommandId, plan: Id, body: InviteIn) -> Recorded:
     """The new plan, once it is run, has the organization mail the people to whom this plan gave access and who were not invited yet,
     or as a reminder those who were. Each person is asked for at most once by a plan, whatever happens."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     follow = FollowPlan(**envelope(id), plan=plan, name=body.name, follow="remind" if body.reminder else "invite")
     return await send(service, follow)
 
@@ -40,7 +34,7 @@ async def list_invitations(
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> InvitationsOut:
     """How many people could be invited or reminded, and who was: when, by which plan, and what became of it."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await Invitations(service.reads.pool).told(plan, limit, offset)
 
 
@@ -52,5 +46,5 @@ async def list_invitations(
     dependencies=[Depends(shown)],
 )
 async def invitations_csv(service: PartsOf, plan: Id) -> StreamingResponse:
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return csv_answer("invitations", list(Invitation.model_fields), Invitations(service.reads.pool).rows(plan))

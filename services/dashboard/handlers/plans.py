@@ -15,7 +15,17 @@ from services.dashboard.domain.problems import ProblemError, immutable, not_foun
 from services.dashboard.domain.redirects import MEDIA_TYPES, Format, written
 from services.dashboard.domain.shapes import CheckOut, PlanDetail, PlanSummary, Recorded, Report, RoundOut, UndoOut
 from services.dashboard.domain.tables import to_csv
-from services.dashboard.handlers.context import CommandId, CutOf, Needs, Parts, PartsOf, envelope, send, shown
+from services.dashboard.handlers.context import (
+    CommandId,
+    CutOf,
+    Needs,
+    Parts,
+    PartsOf,
+    envelope,
+    plan_exists,
+    send,
+    shown,
+)
 from shared.events.catalog.plan import Follow
 from shared.events.checks import Check
 from shared.events.commands import (
@@ -75,7 +85,7 @@ async def refuse_change(plan: Id) -> NoReturn:
 
 @router.post("/plans/{plan}/run", status_code=202, summary="Run a plan")
 async def run_plan(service: PartsOf, id: CommandId, plan: Id, body: Annotated[RunIn | None, Body()] = None) -> Recorded:
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     given = body or RunIn()
     return await send(service, RunPlan(**envelope(id), plan=plan, consent=given.consent, digest=given.digest))
 
@@ -83,7 +93,7 @@ async def run_plan(service: PartsOf, id: CommandId, plan: Id, body: Annotated[Ru
 @router.post("/plans/{plan}/schedule", status_code=202, summary="Start a plan at a time")
 async def schedule_plan(service: PartsOf, id: CommandId, plan: Id, body: ScheduleIn) -> Recorded:
     """It starts by itself then, if nothing forbids it. Consent is needed now, where it is needed at all."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     start_at = max(0, int(body.start_at.timestamp() * 1_000_000))  # what is long past the planner refuses as past
     return await send(service, SchedulePlan(**envelope(id), plan=plan, start_at=start_at, consent=body.consent))
 
@@ -96,7 +106,7 @@ async def unschedule_plan(service: PartsOf, id: CommandId, plan: Id) -> Recorded
 @router.post("/plans/{plan}/copy", status_code=201, summary="Copy a plan")
 async def copy_plan(service: PartsOf, id: CommandId, plan: Id, body: CopyIn) -> Recorded:
     """A new plan that holds the same, by the source's last analysis; as a dry run it writes nothing to the site."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await send(service, CopyPlan(**envelope(id), plan=plan, name=body.name, dry_run=body.dry_run))
 
 
@@ -128,12 +138,12 @@ async def undo_plan(service: PartsOf, id: CommandId, plan: str, body: CopyIn) ->
 @router.get("/plans/{plan}/undo", summary="What an undo would remove", dependencies=[Depends(shown)])
 async def preview_undo(service: PartsOf, plan: str) -> UndoOut:
     """In numbers, by what is recorded: at most this much. What somebody has touched since only the run finds out; it stays."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await service.reads.undo(plan)
 
 
 async def _follow(service: Parts, id: str, plan: str, name: str, follow: Follow) -> Recorded:
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await send(service, FollowPlan(**envelope(id), plan=plan, name=name, follow=follow))
 
 
@@ -141,7 +151,7 @@ async def _follow(service: Parts, id: str, plan: str, name: str, follow: Follow)
 async def list_checks(service: PartsOf, plan: Id) -> list[CheckOut]:
     """All of them as they stand, each with its meaning, whether it forbids the run, and the first of its findings. What has
     to be asked of source and site is as old as the last round: see ``checked_at``."""
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     reply = await service.commands.send(JudgeChecks(**envelope(uuid4().hex), plan=plan))
     return [CheckOut(**each) for each in reply.result["checks"]]
 
@@ -161,7 +171,7 @@ async def show_round(service: PartsOf, round: Id) -> RoundOut:
 
 @router.post("/plans/{plan}/checks/{check}", status_code=202, summary="Leave a check out, or take it in again")
 async def decide_check(service: PartsOf, id: CommandId, plan: Id, check: Check, body: DecideIn) -> Recorded:
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await send(service, DecideCheck(**envelope(id), plan=plan, check=check, excluded=body.excluded))
 
 
@@ -271,11 +281,6 @@ async def id_map(service: PartsOf, plan: Id, format: Format = "json") -> Streami
     return StreamingResponse(pieces, media_type=MEDIA_TYPES[format])
 
 
-async def _exists(service: Parts, plan: Id) -> None:
-    if not await service.reads.has_stream("plan", plan):
-        raise not_found("plan", plan)
-
-
 async def _command(service: Parts, kind: type[PlanCommand], id: str, plan: Id) -> Recorded:
-    await _exists(service, plan)
+    await plan_exists(service, plan)
     return await send(service, kind(**envelope(id), plan=plan))

@@ -13,7 +13,7 @@ import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase, TextIOWrapper
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from shared.confluence.export.archive import GZIP, Archive
 from shared.confluence.export.errors import EXPORT_HOWTO, ExportDamaged, ExportKindUnsupported, NoExport
@@ -29,6 +29,9 @@ _SUSPICIOUS_RATIO = 300
 _SUSPICIOUS_SIZE = 1 << 30
 # How a text begins that is packed with Zstandard and written in base64, as backups of whole sites have them.
 _ZSTANDARD = "KLUv/"
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Note = Callable[[str, int, list[str]], None]
 
@@ -340,9 +343,10 @@ class _Counted(RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        chunk = self._stream.read(len(buffer))
-        buffer[: len(chunk)] = chunk
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer).cast("B")
+        chunk = self._stream.read(len(view))
+        view[: len(chunk)] = chunk
         self.read_so_far += len(chunk)
         self._tick(len(chunk))
         return len(chunk)

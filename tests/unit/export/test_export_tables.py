@@ -4,6 +4,7 @@ import gzip
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -134,7 +135,7 @@ FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8), st.booleans(), st.randoms(use_true_random=False))
 async def test_any_text_comes_out_as_it_was_but_for_characters_that_xml_forbids(
-    tmp_path: Path, pages: list[tuple[str, str]], packed: bool, order: object
+    tmp_path: Path, pages: list[tuple[str, str]], packed: bool, order: Random
 ) -> None:
     export = sample()
     export.packed = packed
@@ -144,8 +145,8 @@ async def test_any_text_comes_out_as_it_was_but_for_characters_that_xml_forbids(
     for rows in export.tables.values():  # neither rows nor columns are in an order that matters
         head, *rest = rows
         columns = list(range(len(head)))
-        order.shuffle(columns)  # type: ignore[attr-defined]
-        order.shuffle(rest)  # type: ignore[attr-defined]
+        order.shuffle(columns)
+        order.shuffle(rest)
         rows[:] = [[row[c] for c in columns] for row in [head, *rest]]
     source = await opened(export, tmp_path)
     for n, (title, text) in enumerate(pages, 100):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.planner.domain import plans
 from services.planner.domain.plans import End, Plan, Start, Status, TaskBrief
 from shared.events.catalog.plan import (
+    Follow,
     PlanArchived,
     PlanFailed,
     PlanFinished,
@@ -295,6 +296,7 @@ def test_a_plan_that_invites_has_one_task_ends_with_it_and_cannot_be_followed(ho
 def test_nobody_is_invited_before_a_plan_has_ended(events: list[Event]) -> None:
     plan = plans.fold(list(enumerate([saved(), *events])))
     assert plan is not None
-    for how in ("invite", "remind"):
-        refusal = plans.follow(plan, how)  # type: ignore[arg-type]
+    inviting: tuple[Follow, ...] = ("invite", "remind")
+    for how in inviting:
+        refusal = plans.follow(plan, how)
         assert refusal is not None and refusal.code == "not_ended"
