@@ -174,7 +174,8 @@ async def test_a_kill_at_each_step_of_a_refresh_ends_finished_or_paused_with_wha
     report = await world.ended(move)
     assert (report["status"], report["conserved"]) == ("FINISHED", True), json.dumps(report)
     assert await world.twice(move) == []
-    kinds = [r["type"] for r in await world.rows("SELECT type FROM log.events WHERE stream = $1", f"site-{move.site}")]
+    said = "SELECT type FROM log.events WHERE stream = $1 ORDER BY version"
+    kinds = [row["type"] for row in await world.rows(said, f"site-{move.site}")]
     assert kinds == ["SiteRegistered", *("CredentialExpired", "SiteCredentialReplaced") * 2]
     entries = await world.journal("atlassian")
     assert sum(e["path"] == "/oauth/token" for e in entries) > 4
