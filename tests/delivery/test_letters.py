@@ -57,7 +57,7 @@ async def post(database: Database, nats: NatsServer) -> AsyncIterator[Post]:
     deciding = await open_pool(database.settings("planner"), application="test")
     client = await bus.connect(Settings(**nats.settings("dashboard")), "dashboard")
     broker = bus.broker(Settings(**nats.settings("planner")), "planner")
-    post = Post(NatsCommands(client, Letters(asking), patience=0.5), broker, Letters(deciding), tap)
+    post = Post(NatsCommands(client, Letters(asking), patience=0.5, timeout=1), broker, Letters(deciding), tap)
 
     async def hear(message: Msg) -> None:
         post.heard.append(f"{message.subject} {message.headers} ".encode() + message.data)
@@ -106,6 +106,45 @@ async def test_a_command_of_which_the_owner_fails_is_answered_without_its_names(
         await post.commands.send(copy())
     assert (failed.value.code, failed.value.status) == ("unexpected_error", 500)
     assert "Zaunkoenig" not in f"{failed.value.document}"
+
+
+async def test_what_an_owner_got_who_died_unnoticed_is_sent_again_with_the_same_id(
+    post: Post, database: Database, nats: NatsServer
+) -> None:
+    """NATS goes on giving messages to a connection until it notices that nobody is behind it."""
+    got: list[bytes] = []
+
+    async def swallow(message: Msg) -> None:
+        got.append(message.data)
+        await post.owner(Reply(id="1" * 32))
+        await dead.close()
+
+    dead: Client = await nats.connect()
+    await dead.subscribe(CopyPlan.SUBJECT, queue="planner", cb=swallow)
+    await dead.flush()
+    await post.tap.close()
+    command = copy()
+    assert (await post.commands.send(command)).id == "1" * 32
+    assert len(got) == 1
+    assert post.asked == [command]
+    assert await left(database) == 0
+
+
+async def test_what_is_never_answered_may_have_taken_effect_and_says_so(post: Post, nats: NatsServer) -> None:
+    dead: Client = await nats.connect()
+    got: list[bytes] = []
+
+    async def swallow(message: Msg) -> None:
+        got.append(message.data)
+
+    await dead.subscribe(CopyPlan.SUBJECT, queue="planner", cb=swallow)
+    await dead.flush()
+    with pytest.raises(ProblemError) as failed:
+        await post.commands.send(copy())
+    await dead.close()
+    assert (failed.value.code, failed.value.status) == ("outcome_unknown", 504)
+    assert len(got) == 3
+    assert len(set(got)) == 1
 
 
 async def test_without_an_owner_nothing_is_left_lying(post: Post, database: Database) -> None:

@@ -21,10 +21,15 @@ class Commands(Protocol):
 
 
 class NatsCommands:
-    """``patience``: seconds within which a service that is just starting may appear; ``timeout``: for one answer."""
+    """``patience``: seconds within which a service that is just starting may appear; ``timeout``: for one answer;
+    ``attempts``: how often a command is sent that is not answered in that time. What went to a connection that died
+    unnoticed is lost, and no command takes effect twice."""
 
-    def __init__(self, client: Client, letters: Letters, *, patience: float = 10.0, timeout: float = 15.0) -> None:
-        self._client, self._letters, self._patience, self._timeout = client, letters, patience, timeout
+    def __init__(
+        self, client: Client, letters: Letters, *, patience: float = 10.0, timeout: float = 5.0, attempts: int = 3
+    ) -> None:
+        self._client, self._letters = client, letters
+        self._patience, self._timeout, self._attempts = patience, timeout, attempts
 
     async def send(self, command: Command) -> Reply:
         attributes = {
@@ -41,7 +46,7 @@ class NatsCommands:
         owner = command.SUBJECT.split(".")[1]
         letter = await self._letters.post(command)
         message = Letter(letter=letter).model_dump_json().encode()
-        deadline = asyncio.get_running_loop().time() + self._patience
+        deadline, left = asyncio.get_running_loop().time() + self._patience, self._attempts
         while True:
             try:
                 answer = await self._client.request(
@@ -63,6 +68,9 @@ class NatsCommands:
                     ) from None
                 await asyncio.sleep(0.25)
             except (nats.errors.Error, OSError, TimeoutError) as error:
+                left -= 1
+                if left and isinstance(error, TimeoutError):
+                    continue
                 raise ProblemError(
                     "outcome_unknown",
                     504,
