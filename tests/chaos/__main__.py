@@ -1,6 +1,6 @@
 """Kills, pauses and fails everything at random moments, and sees that every plan ends as if nothing had happened.
 
-    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops] [--act "kill planner"]...
+    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops|follows] [--act "kill planner"]...
 
 Prints each run with the faults that really hit its work, and ends with one line of JSON. Exit code 1: a promise was broken.
 """
@@ -11,14 +11,15 @@ import logging
 import random
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
-from tests.chaos import pauses
+from tests.chaos import following, pauses
 from tests.chaos import stops as stopping
-from tests.chaos.campaign import LEASE, SIDE_BY_SIDE, TIMEOUT, Round, Stage, Tally, open_stage
+from tests.chaos.campaign import LEASE, SIDE_BY_SIDE, TIMEOUT, Round, Stage, Tally, fresh_runs, open_stage
 from tests.chaos.faults import ACTS
 from tests.chaos.judge import Verdict
-from tests.chaos.scene import HELD, VARIANTS
+from tests.chaos.scene import HELD, VARIANTS, Held
 from tests.privacy import SCAN, report
 
 ROUNDS_IN_A_WORLD = 4
@@ -44,8 +45,8 @@ class Deck(Generic[Card]):
 
 
 async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> Tally:
-    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, and plans that are stopped. ``chosen``:
-    the acts that are dealt."""
+    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, plans that are stopped, and plans
+    that go on from others. ``chosen``: the acts that are dealt."""
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
     held, acts = Deck(HELD, chance), Deck(chosen, chance)
@@ -55,8 +56,8 @@ async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> T
                 wanted = min(SIDE_BY_SIDE, runs - tally.runs)
                 if wanted <= 0:
                     break
-                hands = [[card] for card in held.deal(wanted)]
-                around = Round(stage, round_seed, number, hands, acts.deal(ACTS_IN_A_ROUND), long)
+                runs_now = await fresh_runs(stage, round_seed, number, [[card] for card in held.deal(wanted)])
+                around = Round(stage, runs_now, round_seed, acts.deal(ACTS_IN_A_ROUND), long=long)
                 round_seed, number = round_seed + 1, number + wanted
                 for run in await around.perform():
                     tell(run.line(), run.verdict)
@@ -64,6 +65,7 @@ async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> T
                         tally.add(run.verdict)
             await sleepers(stage, chance, tally, long)
             await stops(stage, chance, tally, 4 if long else 1)
+            await follows(stage, chance, tally, acts, SIDE_BY_SIDE if long else 2, long=long)
     return tally
 
 
@@ -89,10 +91,32 @@ async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int, *
                 tally.note(found.verdict)
 
 
+async def follows(
+    stage: Stage, chance: random.Random, tally: Tally, acts: Deck[str], times: int, *, long: bool
+) -> None:
+    """A delta and two undos on so many sites."""
+    decks: dict[int, Deck[Held]] = {}
+
+    def hold(cards: Sequence[Held], n: int) -> list[Held]:
+        return decks.setdefault(id(cards), Deck(cards, chance)).deal(n)
+
+    for run in await following.go_on(stage, chance, hold, partial(acts.deal, following.STRIKES), times, long=long):
+        tell(run.line(), run.verdict)
+        tally.note(run.verdict)
+
+
 async def only(what: str, times: int, seed: int) -> Tally:
-    """Sleepers at so many moments and Postgres asleep for a minute; or so many stops, with and without a kill before each."""
+    """Sleepers at so many moments and Postgres asleep for a minute; or so many stops, with and without a kill before each; or
+    deltas and undos on so many sites."""
     tally, chance = Tally(), random.Random(seed)
     async with open_stage(["bare"]) as stage:
+        if what == "follows":
+            acts = Deck(list(ACTS), chance)
+            while tally.runs < times:
+                wanted = min(SIDE_BY_SIDE, times - tally.runs)
+                await follows(stage, chance, tally, acts, wanted, long=False)
+                tally.runs += wanted
+            return tally
         if what == "stops":
             await stops(stage, chance, tally, times, go_on=True)
             tally.runs = 2 * times
@@ -119,7 +143,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true", help="longer outages, two planners")
-    parser.add_argument("--only", choices=("pauses", "stops"), help="instead of runs: --runs moments or stops")
+    parser.add_argument(
+        "--only", choices=("pauses", "stops", "follows"), help="instead of runs: --runs moments, stops or sites"
+    )
     parser.add_argument(
         "--act", action="append", choices=list(ACTS), metavar="ACT", help="only this besides; may be repeated"
     )

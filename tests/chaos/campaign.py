@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from cli.embedded import supervisor
 from tests import scratch
 from tests.chaos import judge, scene
 from tests.chaos.faults import ACTS, EXECUTORS, Violence
+from tests.chaos.judge import Verdict
 from tests.chaos.scene import ENDS, VARIANTS, Held, Interference, Site
 from tests.chaos.watchers import Watch
 from tests.e2e.world import Move, World, open_world
@@ -54,29 +55,43 @@ class Undisturbed:
     created: Counter[tuple[str, str]]
     status: str
 
+    def compare(self, verdict: Verdict, status: str, canonical: str, journal: Sequence[dict[str, Any]]) -> None:
+        """Notes in what another site differs from this one, and what was made there more than once."""
+        if status != self.status:
+            verdict.diverged.append(f"the plan is {status}, not {self.status}")
+        if canonical != self.canonical:
+            found = judge.difference(self.canonical, canonical)
+            verdict.diverged.append(f"the site differs from an undisturbed one:\n{found}")
+        extra = judge.created(journal) - self.created
+        verdict.duplicates += [f"{kind} “{name}” is there {n} times too often" for (kind, name), n in extra.items()]
+
 
 @dataclass
 class Run:
-    """One plan under a seed. ``held``: creates whose answer is to be held back over a kill."""
+    """One plan under a seed. ``held``: requests whose answer is to be held back over a kill. ``expected``: what it must
+    leave; None: what was there ``before``, for it takes everything back. ``earlier``: plans that it goes on from."""
 
     number: int
     seed: int
-    variant: str
+    what: str
     move: Move
     site: Site
     held: list[Held]
     watch: Watch
     before: dict[str, Any]
-    interference: Interference | None
+    expected: Undisturbed | None
+    interference: Interference | None = None
+    earlier: list[str] = field(default_factory=list)
+    enough: int = ENOUGH
     hits: list[str] = field(default_factory=list)
     status: str = ""
     seconds: float = 0.0
     too_late: bool = False  # the others on the site came after the executor
-    verdict: judge.Verdict = field(default_factory=judge.Verdict)
+    verdict: Verdict = field(default_factory=Verdict)
 
     @property
     def counts(self) -> bool:
-        return len(self.hits) >= ENOUGH and not self.too_late
+        return len(self.hits) >= self.enough and not self.too_late
 
     def line(self) -> str:
         kinds = Counter(self.hits)
@@ -86,8 +101,8 @@ class Run:
         if self.too_late:
             end += "; does not count: the others on the site came too late"
         elif not self.counts:
-            end += f"; does not count: fewer than {ENOUGH}"
-        return f"run {self.number} (seed {self.seed}, {self.variant} site): {end}"
+            end += f"; does not count: fewer than {self.enough}"
+        return f"run {self.number} (seed {self.seed}, {self.what}): {end}"
 
 
 @dataclass
@@ -101,11 +116,11 @@ class Tally:
     unverified: int = 0
     exposed: int = 0
 
-    def add(self, verdict: judge.Verdict) -> None:
+    def add(self, verdict: Verdict) -> None:
         self.runs += 1
         self.note(verdict)
 
-    def note(self, verdict: judge.Verdict) -> None:
+    def note(self, verdict: Verdict) -> None:
         for name, found in verdict.all().items():
             setattr(self, name, getattr(self, name) + len(found))
 
@@ -120,10 +135,18 @@ class Tally:
 class Stage:
     """One Cloudward with its sources analyzed, and what the sites look like when nothing happened."""
 
-    def __init__(self, world: World, http: aiohttp.ClientSession, sources: dict[str, str]) -> None:
-        self.world, self.http, self.sources = world, http, sources
+    def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
+        self.world, self.http = world, http
+        self.sources: dict[str, str] = {}
         self.undisturbed: dict[str, Undisturbed] = {}
-        self._sources_seen = dict.fromkeys(sources, 0)
+        self._sources_seen: dict[str, int] = {}
+
+    async def know(self, name: str) -> None:
+        """Registers and analyzes a server of the sandbox."""
+        source = await self.world.source(name)
+        assert (await self.world.analyze(source))["state"] == "completed"
+        await self.world.repair(source)
+        self.sources[name], self._sources_seen[name] = source, 0
 
     async def prepare(self, variants: list[str]) -> None:
         """Moves once onto each kind of site without any trouble."""
@@ -141,7 +164,7 @@ class Stage:
                 raise AssertionError("the others on the site always came too late")
             assert report["status"] == ENDS[variant], report
             assert report["conserved"], report
-            self.undisturbed[variant] = await self._left(move, site, report)
+            self.undisturbed[variant] = await self.left(move, site, report)
 
     async def prepare_stops(self) -> None:
         """Moves the source that plans are stopped in, once and whole."""
@@ -150,9 +173,9 @@ class Stage:
             await self.world.run(move)
             report = await self.world.ended(move, timeout=150)
             assert report["conserved"] and not any(kind["failed"] for kind in report["kinds"].values()), report
-            self.undisturbed["shoal"] = await self._left(move, site, report)
+            self.undisturbed["shoal"] = await self.left(move, site, report)
 
-    async def _left(self, move: Move, site: Site, report: dict[str, Any]) -> Undisturbed:
+    async def left(self, move: Move, site: Site, report: dict[str, Any]) -> Undisturbed:
         return Undisturbed(await self.canonical(move), judge.created(await site.journal()), report["status"])
 
     async def onto(
@@ -184,8 +207,8 @@ class Stage:
             found += [f"the source was asked for {e['method']} {e['route']}" for e in entries if e["effects"]]
         return found
 
-    async def source_faults(self, rules: list[dict[str, Any]]) -> None:
-        url = f"{self.world.admin}/sites/pocket/faults"
+    async def source_faults(self, rules: list[dict[str, Any]], name: str = "pocket") -> None:
+        url = f"{self.world.admin}/sites/{name}/faults"
         async with self.http.delete(url):
             pass
         if rules:
@@ -205,11 +228,9 @@ async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
             open_world(folder / "world", servers=SOURCES, settings=settings, **more) as world,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False) as http,
         ):
-            sources = {name: await world.source(name) for name in SOURCES}
-            for source in sources.values():
-                assert (await world.analyze(source))["state"] == "completed"
-                await world.repair(source)
-            stage = Stage(world, http, sources)
+            stage = Stage(world, http)
+            for name in SOURCES:
+                await stage.know(name)
             await stage.prepare(variants)
             print(f"a Cloudward and undisturbed moves, {time.monotonic() - began:.0f} s", flush=True)
             yield stage
@@ -217,31 +238,35 @@ async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def fresh_runs(stage: Stage, seed: int, first: int, held: list[list[Held]]) -> list[Run]:
+    """Saved plans onto sites of their own, every other one where people live already."""
+    runs = []
+    for n, cards in enumerate(held):
+        own = seed * 100 + n
+        variant = ("bare", "settled")[own % 2]
+        move, site, interference, before = await stage.onto(variant)
+        watch = Watch(site, random.Random(own))
+        expected = stage.undisturbed[variant]
+        runs.append(Run(first + n, own, f"{variant} site", move, site, cards, watch, before, expected, interference))
+    return runs
+
+
 class Round:
-    """Some runs side by side, and the faults that all of them live through."""
+    """Some runs side by side, and the faults that all of them live through. ``source``: the server that they read."""
 
     def __init__(
-        self, stage: Stage, seed: int, first: int, held: list[list[Held]], deck: list[str], long: bool
+        self, stage: Stage, runs: list[Run], seed: int, deck: Sequence[str], *, long: bool, source: str = "pocket"
     ) -> None:
-        self.stage, self.seed, self.first = stage, seed, first
+        self.stage, self.runs, self.deck, self.source = stage, runs, deck, source
         self.chance = random.Random(seed)
-        self.held, self.deck = held, deck
         self.violence = Violence(stage.world, self.chance, TAKEOVER, long)
-        self.runs: list[Run] = []
 
     async def perform(self) -> list[Run]:
         world = self.stage.world
-        for n, held in enumerate(self.held):
-            seed = self.seed * 100 + n
-            variant = ("bare", "settled")[seed % 2]
-            move, site, interference, before = await self.stage.onto(variant)
-            chance = random.Random(seed)
-            await site.admin("POST", "/faults", json=scene.site_faults(chance))
-            self.runs.append(
-                Run(self.first + n, seed, variant, move, site, held, Watch(site, chance), before, interference)
-            )
+        for run in self.runs:
+            await run.site.admin("POST", "/faults", json=scene.site_faults(random.Random(run.seed)))
         self.violence.plans = [run.move.plan for run in self.runs]
-        await self.stage.source_faults(scene.source_faults(self.chance))
+        await self.stage.source_faults(scene.source_faults(self.chance), self.source)
         async with asyncio.TaskGroup() as group:
             watching = [group.create_task(run.watch.run()) for run in self.runs]
             helping = [group.create_task(run.interference.run()) for run in self.runs if run.interference]
@@ -255,7 +280,7 @@ class Round:
                 await self._ended(run, began)
             for task in (*watching, *helping):
                 task.cancel()
-        await self.stage.source_faults([])
+        await self.stage.source_faults([], self.source)
         await world.house.wait_ready(60)
         for run in self.runs:
             await self._judge(run)
@@ -313,23 +338,17 @@ class Round:
         if run.interference is not None and not run.interference.in_time(journal):
             run.too_late = True
             return
-        if run.status != ENDS[run.variant]:
-            verdict.diverged.append(f"the plan is {run.status}, not {ENDS[run.variant]}")
-        undisturbed = self.stage.undisturbed[run.variant]
-        canonical = await self.stage.canonical(run.move)
-        if canonical != undisturbed.canonical:
-            verdict.diverged.append(
-                "the site differs from an undisturbed one:\n" + judge.difference(undisturbed.canonical, canonical)
-            )
+        before = [event for plan in run.earlier for event in await judge.events_of(world, plan)]
         events = await judge.events_of(world, run.move.plan)
-        extra = judge.created(journal) - undisturbed.created
-        verdict.duplicates += [
-            f"{kind} “{identity}” is there {n} times too often" for (kind, identity), n in extra.items()
-        ]
+        if run.expected is not None:
+            run.expected.compare(verdict, run.status, await self.stage.canonical(run.move), journal)
+            verdict.unverified += judge.strays([*events, *before], journal)
+            verdict.diverged += judge.meddled(run.before, await run.site.admin("GET", "/canonical"), journal)
+        elif run.status != "FINISHED":
+            verdict.diverged.append(f"the undo is {run.status}, not FINISHED")
         verdict.unbalanced += await judge.unbalanced(world, events)
-        verdict.unverified += judge.writes(events, journal).wrong + judge.strays(events, journal)
-        verdict.diverged += judge.meddled(run.before, await run.site.admin("GET", "/canonical"), journal)
-        verdict.exposed += await run.watch.exposures()
+        verdict.unverified += judge.writes([*before, *events], journal).wrong
+        verdict.exposed += await run.watch.exposures(opened=bool(run.earlier))
 
     async def _judge_all(self) -> None:
         """The log, the projections and the source belong to all runs of the round."""

@@ -105,21 +105,13 @@ async def _judge(stage: Stage, moves: list[tuple[Move, Site]], found: Pauses, *,
     undisturbed, verdict = stage.undisturbed["bare"], found.verdict
     for move, site in moves:
         report = await stage.world.ended(move, timeout=150)
-        if report["status"] != "FINISHED":
-            verdict.diverged.append(f"the plan is {report['status']}, not FINISHED")
-        canonical = await stage.canonical(move)
-        if canonical != undisturbed.canonical:
-            verdict.diverged.append(
-                "the site differs from an undisturbed one:\n" + judge.difference(undisturbed.canonical, canonical)
-            )
         events, journal = await judge.events_of(stage.world, move.plan), await site.journal()
         writes = judge.writes(events, journal)
         found.late += writes.late.total()
         found.strays += sum(len(event.data.get("strays") or ()) for event in events)
         if writes.late and not late_allowed:
             verdict.diverged.append(f"{writes.late.total()} writes under a claim that was over")
-        extra = judge.created(journal) - undisturbed.created
-        verdict.duplicates += [f"{kind} “{name}” is there {n} times too often" for (kind, name), n in extra.items()]
+        undisturbed.compare(verdict, report["status"], await stage.canonical(move), journal)
         verdict.unverified += writes.wrong + judge.appended_late(events) + judge.strays(events, journal)
         verdict.unbalanced += await judge.unbalanced(stage.world, events)
     verdict.unverified += await judge.log_and_projections(stage.world)

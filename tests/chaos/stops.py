@@ -82,15 +82,9 @@ async def _continued(stage: Stage, move: Move, site: Site, chance: random.Random
     violence.plans = [following.plan]
     await violence.strike(kill_executors(chance.choice(EXECUTORS)))
     report = await stage.world.ended(following, timeout=150)
-    undisturbed, canonical = stage.undisturbed["shoal"], await stage.canonical(following)
-    if report["status"] != undisturbed.status:
-        found.verdict.diverged.append(f"the plan that continues is {report['status']}, not {undisturbed.status}")
-    if canonical != undisturbed.canonical:
-        difference = judge.difference(undisturbed.canonical, canonical)
-        found.verdict.diverged.append(f"the continued site differs from an undisturbed one:\n{difference}")
     events, journal = await judge.events_of(stage.world, following.plan), await site.journal()
-    extra = judge.created(journal) - undisturbed.created
-    found.verdict.duplicates += [f"{kind} “{name}” is there {n} times too often" for (kind, name), n in extra.items()]
+    canonical = await stage.canonical(following)
+    stage.undisturbed["shoal"].compare(found.verdict, report["status"], canonical, journal)
     found.verdict.unbalanced += await judge.unbalanced(stage.world, events)
     found.plans += [following, move]
 
@@ -104,10 +98,16 @@ async def _undone(stage: Stage, site: Site, before: dict[str, Any], found: Stop)
         if report["status"] != "FINISHED":
             found.verdict.diverged.append(f"the undo is {report['status']}, not FINISHED")
         found.verdict.unbalanced += await judge.unbalanced(stage.world, await judge.events_of(stage.world, undo.plan))
-    after = await site.admin("GET", "/canonical")
-    for part in ("spaces", "groups"):
-        if after[part] != before[part]:
-            found.verdict.diverged.append(f"after both were undone the site's {part} are not as before")
+    found.verdict.diverged += not_as_before(before, await site.admin("GET", "/canonical"))
+
+
+def not_as_before(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What is left on a site on which everything was undone. Accounts stay: they are the organization's."""
+    return [
+        f"after all was undone the site's {part} are not as before"
+        for part in ("spaces", "groups")
+        if after[part] != before[part]
+    ]
 
 
 async def follow(world: World, move: Move, how: str) -> Move:

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.chaos import following
 from tests.chaos.campaign import Stage, open_stage
 from tests.chaos.scene import MIGRATOR, Site
+from tests.chaos.stops import follow
 from tests.chaos.watchers import Watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -53,3 +55,20 @@ async def restrict(site: Site, page: str) -> None:
     rule = [{"operation": "read", "restrictions": holders}]
     status, body = await site.ask(MIGRATOR, "PUT", f"/wiki/rest/api/content/{page}/restriction", json=rule)
     assert status == 200, body
+
+
+async def test_what_was_restricted_since_is_shown_to_nobody_while_it_is_brought(stage: Stage) -> None:
+    """Pages that are open on the site until the plan comes, with texts, files and comments that came after they were closed."""
+    _, (place,) = await following.prepare(stage, 1)
+    before = (await place.site.journal())[-1]["sequence"]
+    move = await follow(stage.world, place.plans[0], "delta")
+    watch = Watch(place.site, random.Random(3), pause=0.02)
+    report = await watch.over(stage.world, move)
+    assert (report["status"], report["conserved"]) == ("FINISHED", True), report
+    assert await watch.exposures(opened=True) == []
+    # Whatever nobody happened to look at: the page was closed before anything was written to it or hung on it.
+    effects = [e for entry in await place.site.journal(before) for e in entry["effects"]]
+    for title in ("Ledger", "Stones"):
+        about = [e["kind"] for e in effects if title in e["identity"]]
+        assert about[0] == "restriction", f"{title}: {about}"
+        assert len(about) > 1

@@ -108,11 +108,14 @@ class Watch:
                 for space in json.loads(body)["results"]:
                     person.spaces.setdefault(space["key"], at)
 
-    async def exposures(self) -> list[str]:
-        """What anybody was shown and should not have been, in sentences. Call when the plan has ended."""
+    async def exposures(self, *, opened: bool = False) -> list[str]:
+        """What anybody was shown and should not have been, in sentences. Call when the plan has ended. ``opened``: an earlier
+        plan has opened the spaces."""
         for person in self.people:
             await self.look(person, everything=True)
         found = [leak for person in self.people for leak in person.leaks]
+        if opened:
+            return found
         entries = await self._site.journal()
         first: dict[str, dict[str, float]] = {}  # space → restricted page → when it was first restricted
         for entry in entries:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
+from services.executor.phases.shades import Shades
 from shared.confluence.model import Attachment, FileVersion
 from shared.confluence.site import NameTaken, SiteAttachment
 from shared.confluence.source import FileMissing
@@ -34,6 +35,8 @@ class _Hashing:
 
 
 async def move(job: Job) -> None:
+    shades = Shades(job)
+
     async def handle(row: Row, look: bool) -> Entity:
         if not row.has_file:
             return row.skipped(Reason.FILE_MISSING)
@@ -47,6 +50,7 @@ async def move(job: Job) -> None:
         if kind is Kind.ATTACHMENT:
             return row.skipped(Reason.NO_CLOUD_COUNTERPART)
         attachment = await job.source.attachment(row.id)
+        await shades.over(row.container or "")
         try:
             if there is not None:
                 return await _bring(job, row, kind, target, attachment, there)

@@ -12,6 +12,7 @@ from services.executor.bodies import Bodies, Body
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from services.executor.phases.common import digest
+from services.executor.phases.shades import Shades
 from shared.confluence import storage
 from shared.confluence.model import Comment
 from shared.confluence.site import NotOnSite, SiteComment, SiteRefused
@@ -39,7 +40,7 @@ class _Mover:
     """Remembers the text of the page at hand: comments come page by page."""
 
     def __init__(self, job: Job, bodies: Bodies) -> None:
-        self._job, self._bodies = job, bodies
+        self._job, self._bodies, self._shades = job, bodies, Shades(job)
         self._page: tuple[str, str] = ("", "")
 
     async def handle(self, row: Row, look: bool) -> Entity:
@@ -52,6 +53,7 @@ class _Mover:
         parent = await job.target(Kind.COMMENT, row.parent) if row.parent else None
         defect = Reason.PARENT_NOT_MOVED if row.parent and parent is None else None
         body = await self._bodies.rewrite(comment)
+        await self._shades.over(row.container or "")
         if job.saved.follow is not None and (there := await job.target(Kind.COMMENT, row.id)) is not None:
             return await _bring(job, row, comment, body, there)
         if parent is not None:

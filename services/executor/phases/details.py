@@ -3,12 +3,15 @@
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from services.executor.phases import restricting
+from services.executor.phases.shades import Shades
 from shared.confluence.site import NotOnSite, SiteForbids, SiteRefused, TooLarge
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
 
 async def labels(job: Job) -> None:
+    shades = Shades(job)
+
     async def handle(row: Row, look: bool) -> Entity:
         target = await job.target(Kind(row.parent or "page"), row.id)
         if target is None:
@@ -16,6 +19,7 @@ async def labels(job: Job) -> None:
         if row.parent == Kind.SPACE:
             await job.site.add_space_labels((await job.space()).key, (await job.source.space(row.id)).labels)
         else:
+            await shades.over(row.id)
             await job.site.add_labels(target, (await job.source.content(row.id)).labels)
         return row.migrated()
 
@@ -42,12 +46,14 @@ SITES_OWN = frozenset(
 
 async def properties(job: Job) -> None:
     """Content properties, with the source's keys and values. One that the site refuses is left out, and listed."""
+    shades = Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         kind = Kind(row.parent or "page")
         target = await job.target(kind, row.id)
         if target is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
+        await shades.over(row.id)
         refused = False
         for key, value in await job.source.properties(row.id):
             if key in SITES_OWN:

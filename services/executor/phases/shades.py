@@ -2,7 +2,7 @@
 
 In a space of its own a plan restricts pages before the space is opened. Where an earlier plan has opened it, a page that is
 view-restricted at the source is created for the migrator alone and restricted at once; and before anything is written to a
-page, its own restrictions and those of the pages above it are set as the source has them now.
+page, or hung on it, its own restrictions and those of the pages above it are set as the source has them now.
 """
 
 from contextlib import suppress
@@ -35,6 +35,19 @@ class Shades:
         if content.restrictions and content.id not in self._drawn:
             await self._restrict(content, target, made_now)
         self._drawn.add(content.id)
+
+    async def over(self, id: str) -> None:
+        """Does so for the page, blog post or file of the source with this id, on which something is to hang."""
+        if id in self._drawn or not await self._open():
+            return
+        found = await self._job.content_target(id)
+        if found is None:
+            return
+        if found[0] is not Kind.ATTACHMENT:
+            await self.draw(await self._job.source.content(id), found[1])
+        elif (container := (await self._job.source.attachment(id)).container) is not None:
+            await self.over(container)
+            self._drawn.add(id)
 
     async def _above(self, content: Content) -> None:
         """From the top down, each once."""
