@@ -101,8 +101,9 @@ def live_spaces(export: Path) -> dict[str, LiveSpace]:
     return found
 
 
-def dead_links(export: Path) -> Counter[str]:
-    """Of each live page, blog post and comment, how many links by title name a page that is not live in its space."""
+def dead_links(export: Path) -> Counter[tuple[str, str]]:
+    """Of each live page, blog post and comment, and of each kind of thing that links name, how many name one that is not live in
+    the export: a page by its title, a space by its key, content by its id."""
     root = ElementTree.fromstring(_contents(export)[0])
     things = _things(root)
     living = _live(things, set())
@@ -116,17 +117,22 @@ def dead_links(export: Path) -> Counter[str]:
         return keys.get(facts["space"], "")
 
     titles = {(space_of(id).lower(), things[id][1].get("title", "").lower()) for id in living["page"]}
-    dead: Counter[str] = Counter()
+    spaces = {key.lower() for key in keys.values()}
+    dead: Counter[tuple[str, str]] = Counter()
     for thing in root.findall("object[@class='BodyContent']"):
         facts = _facts(thing)
         id = facts.get("content", "")
         if id not in everything or facts.get("bodyType") == "0":
             continue
-        for link in re.findall(r"<ri:page\b([^>]*)>", facts.get("body", "")):
+        for names, link in re.findall(r"<ri:(page|space|content-entity)\b([^>]*)>", facts.get("body", "")):
             named = {name: unescape(value) for name, value in re.findall(r'ri:([a-z-]+)="([^"]*)"', link)}
-            if "content-title" in named:
+            if names == "page" and "content-title" in named:
                 key = named.get("space-key") or space_of(id)
-                dead[id] += (key.lower(), named["content-title"].lower()) not in titles
+                dead[id, "page"] += (key.lower(), named["content-title"].lower()) not in titles
+            elif names == "space":
+                dead[id, "space"] += named["space-key"].lower() not in spaces
+            elif names == "content-entity":
+                dead[id, "content"] += named["content-id"] not in everything
     return +dead
 
 
