@@ -13,7 +13,7 @@ RUNS ?= 20
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: tools readiness manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-fair bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
+.PHONY: tools readiness manifests k8s-e2e packages sbom chaos chaos-short chaos-pauses chaos-stops chaos-follows help setup dev demo test test-containers mutations test-contract bench-sandbox bench-store bench-analysis bench-space bench-fair bench-capacity bench-pages bench-watched fuzz statements tamper lint format types contracts lock image compose ci clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ chaos-pauses: dev ## Executors asleep at 200 moments while others end their chun
 
 chaos-stops: dev ## Plans stopped, continued and undone, 20 times with everybody alive and 20 with an executor killed before
 	@$(BIN)/python -m tests.chaos --only stops --runs 20 $(ARGS)
+
+chaos-follows: dev ## What changed at the source brought to 20 sites, then everything undone, under kills and faults
+	@$(BIN)/python -m tests.chaos --only follows --runs 20 $(ARGS)
 
 readiness: dev ## Cause each fault that /readyz has to name, and allow ten seconds, nothing besides
 	@CLOUDWARD_TEST_GRACE=0 $(PYTEST) -q tests/delivery/test_readiness.py tests/unit/ops/test_health.py --durations=0 $(ARGS)

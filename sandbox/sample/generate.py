@@ -21,8 +21,9 @@ from sandbox.sample.texts import FILES, TYPES, Sentences, Weave, title_of
 _BASE = 98_304 + 65_536
 _START = datetime(2014, 3, 3, 7, 30)  # noqa: DTZ001 - the instance's offset is put on it
 _SPAN = timedelta(days=11 * 365)
-#: Rows remembered: those of the pages just listed, whose bodies and children are asked for next.
-_REMEMBERED = 4096
+#: Rows remembered, some 60 MB: those of the pages just listed, whose bodies, children and ancestors are asked for next. With few
+#: a page costs the more the deeper it lies.
+_REMEMBERED = 65_536
 
 #: Pages of a space come in chapters: trees of at most so many pages, each in one of these shapes (parent of each by number).
 _CHAPTER = 24

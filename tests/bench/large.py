@@ -8,6 +8,7 @@ the pages, and what share of the chunks each executor did. Exit code 1: not as p
 
 import argparse
 import asyncio
+import itertools
 import json
 import shutil
 import sys
@@ -35,18 +36,28 @@ def memory(world: World) -> dict[str, float]:
 
 
 def pace(events: list[Happened]) -> tuple[float, float]:
-    """Seconds per page over the first and over the last part of the pages, all executors together."""
-    ends = sorted((e.at, len(e.data["entities"])) for e in events if _ends(e, "page"))
-    total, done = sum(n for _, n in ends), 0
-    marks: list[tuple[float, int]] = []  # when so many pages were there
-    for at, n in ends:
-        done += n
-        marks.append((at, done))
-    first = [mark for mark in marks if mark[1] <= total / PART] or marks[:1]
-    last = [mark for mark in marks if mark[1] >= total * (PART - 1) / PART] or marks[-1:]
-    chunks = {e.stream for e in events if _ends(e, "page")}
-    began = min(e.at for e in events if e.type == "ChunkClaimed" and e.stream in chunks)
-    return (first[-1][0] - began) / first[-1][1], (last[-1][0] - last[0][0]) / max(1, last[-1][1] - last[0][1])
+    """Seconds per page over the first and over the last part of the pages, while every place of the executors is taken.
+
+    A depth of the tree begins when the one above it is there, so at its end executors wait for the last chunks: that is no sign
+    of anything getting slower with size. A chunk's pages are spread evenly over its time.
+    """
+    claimed = {e.stream: e.at for e in events if e.type == "ChunkClaimed"}
+    chunks = [(claimed[e.stream], e.at, len(e.data["entities"])) for e in events if _ends(e, "page")]
+    moments = sorted({at for began, ended, _ in chunks for at in (began, ended)})
+    spans: list[tuple[int, float, float]] = []  # chunks open at once, seconds, pages
+    for start, end in itertools.pairwise(moments):
+        open_now = [(ended - began, n) for began, ended, n in chunks if began <= start and ended >= end]
+        spans.append((len(open_now), end - start, sum(n * (end - start) / took for took, n in open_now)))
+    most = max(count for count, _, _ in spans)
+    full = [(seconds, pages) for count, seconds, pages in spans if count == most]
+    share, total = sum(pages for _, pages in full) / PART, 0.0
+    first, last = [0.0, 0.0], [0.0, 0.0]
+    for seconds, pages in full:
+        part = first if total < share else last if total >= share * (PART - 1) else None
+        if part is not None:
+            part[0], part[1] = part[0] + seconds, part[1] + pages
+        total += pages
+    return first[0] / first[1], last[0] / last[1]
 
 
 def _ends(event: Happened, kind: str) -> bool:
