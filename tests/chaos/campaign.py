@@ -44,6 +44,8 @@ SETTINGS = {
 }
 TAKEOVER = LEASE + TIMEOUT
 SIDE_BY_SIDE = 5
+# Seconds in which a plan has to end, with short outages and with long ones: Postgres alone is away for a minute then.
+PATIENCE = {False: 150.0, True: 400.0}
 ENOUGH = 3  # faults that hit work under way; a run with fewer proves nothing
 
 
@@ -289,7 +291,7 @@ class Round:
 
     async def _ended(self, run: Run, began: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(150):
+            async with asyncio.timeout(PATIENCE[self.violence.long]):
                 while True:
                     with contextlib.suppress(Exception):
                         run.status = await self.stage.world.status(run.move)
