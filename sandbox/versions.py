@@ -11,7 +11,9 @@ FEATURES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "json-rpc": ((4, 1), (9, 0)),
     "rate-limit": ((7, 3), None),
     "pat": ((7, 9), None),
+    # By cursor: of pages alone at first. Since when a type is heeded is not documented; the description of 10.0 has it.
     "scan": ((7, 18), None),
+    "scan-types": ((10, 0), None),
     "space-status": ((8, 0), None),
     # When exports began to tell their origin and time zone is not known; the oldest real one here that does is of 2023.
     "export-origin": ((7, 0), None),

@@ -38,6 +38,10 @@ def server_information(call: Call) -> Response:
 
 def manifest(call: Call) -> Response:
     v = call.version
+    if "json" in call.request.headers.get("accept", ""):
+        return JSONResponse(
+            {"name": call.instance.name, "typeId": "confluence", "version": v.text, "buildNumber": v.build}
+        )
     xml = (
         '<?xml version="1.0" encoding="UTF-8" standalone="yes"?><manifest>'
         f"<id>{uuid5(NAMESPACE_URL, f'{call.instance.name}:{call.instance.seed}')}</id><name>{call.instance.name}</name>"
@@ -207,6 +211,8 @@ def _visible(call: Call, kind: Kind, space: str | None, after: int = 0) -> Itera
 
 def contents(call: Call) -> Response:
     kind = _kind(call.query.get("type") or "page", ("page", "blogpost", "comment"))
+    if kind == "comment":
+        raise Refusal(501, "Comments are not listed by space.")
     key = call.query.get("spaceKey")
     found = call.instance.space_by_key(key) if key else None
     if key and (found is None or not call.viewer.sees_space(found)):
@@ -232,10 +238,10 @@ def contents(call: Call) -> Response:
 
 
 def scan(call: Call) -> Response:
-    """By cursor. The type is asked for once and kept in the cursor."""
+    """By cursor. The type is asked for once and kept in the cursor, where the release heeds it."""
     if "expand" not in call.query:
         call.tree = {"history": {}, "space": {}, "version": {}}
-    kind, after = call.query.get("type") or "page", 0
+    kind, after = (call.query.get("type") if call.version.has("scan-types") else None) or "page", 0
     cursor = call.query.get("cursor")
     if cursor:
         parts = cursor.split(":")
@@ -262,7 +268,8 @@ def content(call: Call) -> Response:
     status = call.query.get("status")
     if status == "historical":
         c = call.content(call.path("id"))
-        number = call.number("version", c.version)
+        # Of files the server looks up the current one, whatever the number.
+        number = c.version if c.kind == "attachment" else call.number("version", c.version)
         if all(r.number != number for r in c.revisions):
             raise Refusal(404, f"No version {number} of content {c.id}")
         return JSONResponse(call.shapes.content(c, call.tree, version=number, alone=True))

@@ -94,6 +94,7 @@ PHASES = {
 LEFT_BEHIND = {
     "template": "Make page templates anew in the space's settings.",
     "draft": "Ask their authors to publish or discard drafts before the run.",
+    "archived": "Archived pages stay behind; restore them at the source before the run if they are needed.",
     "trash": "What is in the trash stays there; restore it at the source before the run if it is needed.",
     "like": "Likes stay behind: nobody can like for somebody else.",
     "favourite": "People star their pages anew.",

@@ -132,7 +132,9 @@ async def _multipart(head: bytes, file: _File, tail: bytes) -> AsyncIterator[byt
 
 
 def _field(boundary: str, name: str, value: str) -> bytes:
-    return f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+    # Without a charset the site may read the text as something else than UTF-8.
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\nContent-Type: text/plain; charset=utf-8'
+    return f"{head}\r\n\r\n{value}\r\n".encode()
 
 
 def _quoted(filename: str) -> str:

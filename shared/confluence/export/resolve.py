@@ -512,11 +512,11 @@ class Resolver:
         """What is no JSON is no property that could be written."""
         db = self._db
         cursor = db.execute(
-            """SELECT p.content, p.key, b.data FROM stage.custom p JOIN content c ON c.id = p.content
+            """SELECT p.content, p.key, b.data, b.type FROM stage.custom p JOIN content c ON c.id = p.content
                JOIN stage.body b ON b.content = p.id WHERE p.key IS NOT NULL ORDER BY p.content, p.key, length(p.id), p.id"""
         )
         while rows := cursor.fetchmany(_BATCH):
-            values = [(content, key, _json(data)) for content, key, data in rows]
+            values = [(content, key, _json(data, kind)) for content, key, data, kind in rows]
             db.executemany("INSERT OR IGNORE INTO property VALUES (?, ?, ?)", [v for v in values if v[2] is not None])
         db.execute(
             """UPDATE content SET properties = (SELECT count(*) FROM property WHERE owner = content.id)
@@ -546,8 +546,9 @@ class Resolver:
             "UNION ALL SELECT id, space FROM stage.attachment"
         )
         db.execute(
-            """INSERT INTO stage.left SELECT CASE WHEN status = 'draft' THEN 'draft' ELSE 'trash' END, NULL, space
-               FROM stage.content WHERE original IS NULL AND status IN ('draft', 'deleted', 'trashed')"""
+            """INSERT INTO stage.left
+               SELECT CASE status WHEN 'draft' THEN 'draft' WHEN 'archived' THEN 'archived' ELSE 'trash' END, NULL, space
+               FROM stage.content WHERE original IS NULL AND status IN ('draft', 'archived', 'deleted', 'trashed')"""
         )
         db.execute(
             """INSERT INTO stage.left SELECT 'personal_label', g.content, NULL
@@ -647,9 +648,13 @@ def _mentioned(text: str, format: str) -> set[str]:
     return found
 
 
-def _json(data: bytes | None) -> str | None:
+def _json(data: bytes | None, kind: int) -> str | None:
+    """Of a body; a plain one was escaped when it was taken in."""
+    if not data:
+        return None
+    text = zlib.decompress(data).decode()
     try:
-        return json.dumps(json.loads(zlib.decompress(data).decode())) if data else None
+        return json.dumps(json.loads(unescape(text) if kind == PLAIN else text))
     except ValueError:
         return None
 

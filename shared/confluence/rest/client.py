@@ -106,7 +106,9 @@ class Client:
 
     # --- one request --------------------------------------------------------------------------------------------------
 
-    async def answer(self, url: str, *, method: str = "GET", body: Any = None) -> httpx.Response:
+    async def answer(
+        self, url: str, *, method: str = "GET", body: Any = None, accept: str | None = None
+    ) -> httpx.Response:
         """Any answer but those worth another attempt.
 
         When attempts are used up: SourceUnreachable, or SourceError for 500, which a single broken content can cause."""
@@ -114,7 +116,7 @@ class Client:
         failures = 0
         while True:
             try:
-                response = await self._sent(method, url, body)
+                response = await self._sent(method, url, body, accept)
             except httpx.TransportError as e:
                 if failures == len(PAUSES):
                     raise self.unreachable(e) from e
@@ -145,11 +147,13 @@ class Client:
                     failures += 1
             await asyncio.sleep(pause)
 
-    async def _sent(self, method: str, url: str, body: Any) -> httpx.Response:
+    async def _sent(self, method: str, url: str, body: Any, accept: str | None) -> httpx.Response:
         async with self._gate.slot():
             began, status = time.monotonic(), None
             try:
-                headers = {"X-Atlassian-Token": "no-check"} if method == "POST" else None
+                headers = {"X-Atlassian-Token": "no-check"} if method == "POST" else {}
+                if accept is not None:
+                    headers["Accept"] = accept
                 response = await self._http.request(method, url, json=body, headers=headers)
                 status = response.status_code
             finally:

@@ -38,13 +38,14 @@ class About:
 
 
 class Instance:
-    """``rpc``: JSON-RPC answers, as far as is known; ``scan``: content is listed by cursor. Both after ``about``."""
+    """``rpc``: JSON-RPC answers, as far as is known; ``scan``: pages are listed by cursor. Both after ``about``."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.noted: Counter[str] = Counter()
         self.rpc = True
         self.scan = True
+        self._scans_all: bool | None = None
         self._known: About | None = None
 
     def note(self, code: str) -> None:
@@ -60,6 +61,17 @@ class Instance:
             self.scan = self.scan and self._known.number >= SCAN
         return self._known
 
+    async def scans(self, kind: Literal["page", "blogpost", "comment"]) -> bool:
+        """Whether content of this kind is listed by cursor. It came with 7.18 for pages alone: such a release answers with pages,
+        whatever is asked for. Since when it heeds the type is not documented, so it is tried once."""
+        await self.about()
+        if kind == "page" or not self.scan:
+            return self.scan
+        if self._scans_all is None:
+            told = await self.client.json("/rest/api/content/scan", [("type", "comment"), ("limit", "1")])
+            self._scans_all = all(row.get("type") == "comment" for row in told.get("results") or ())
+        return self._scans_all
+
     async def _detect(self) -> About:
         """Version by what every release answers: server-information from 9.1, else the manifest of application links."""
         client = self.client
@@ -71,7 +83,8 @@ class Instance:
                 return self._supported(About(str(told["version"]), int(build) if build else None))
         elif response.status_code not in {401, 404} or "FAILED" in response.headers.get("x-seraph-loginreason", ""):
             client.check(response)  # a wrong password at once: three of them, and the account asks for a CAPTCHA
-        response = await client.answer(client.url("/rest/applinks/1.0/manifest"))
+        # Asked for JSON it answers so, in a shape that is nowhere described.
+        response = await client.answer(client.url("/rest/applinks/1.0/manifest"), accept="application/xml")
         if response.status_code == 200 and b"<manifest" in response.content[:1000]:
             parser = etree.XMLParser(resolve_entities=False, no_network=True)
             try:
@@ -127,12 +140,12 @@ class Instance:
     async def listing(
         self, kind: Literal["page", "blogpost", "comment"], key: str | None, expand: str
     ) -> AsyncIterator[Json]:
-        """By cursor where there is one: later pages of /content are slow on large spaces."""
-        await self.about()
+        """By cursor where there is one: later pages of /content are slow on large spaces. Comments only where ``scans`` says so:
+        /content refuses to list them."""
         parameters = [("type", kind), ("status", "current"), ("expand", expand), ("limit", str(PAGE))]
         if key is not None:
             parameters.append(("spaceKey", key))
-        path = "/rest/api/content/scan" if self.scan else "/rest/api/content"
+        path = "/rest/api/content/scan" if await self.scans(kind) else "/rest/api/content"
         async for row in self.client.rows(path, parameters):
             if row.get("type") == kind:
                 yield row

@@ -62,6 +62,8 @@ class People:
             yield row
         kinds: tuple[Literal["page", "blogpost", "comment"], ...] = ("page", "blogpost", "comment")
         for kind in kinds:
+            if kind == "comment" and not await self._instance.scans(kind):
+                continue  # who wrote them is found with what they hang on, space by space
             async for content in self._instance.listing(kind, None, "version,history"):
                 for row in shapes.author_rows(content):
                     if self._first(seen, row):

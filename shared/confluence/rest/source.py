@@ -321,7 +321,7 @@ class RestSource:
 
     async def _comments_of_space(self, key: str, expand: str) -> AsyncIterator[tuple[str, Json]]:
         """With what they hang on; only where comments can be listed by space. Comments of trashed pages are left out."""
-        if not self._instance.scan:
+        if not await self._instance.scans("comment"):
             return
         async for row in self._instance.listing("comment", key, expand):
             container = row.get("container")
@@ -344,7 +344,7 @@ class RestSource:
     ) -> AsyncIterator[tuple[str, Json]]:
         """Where comments cannot be listed by space: of the containers gathered so far, when there are enough (or it is
         the last time). Empties the list."""
-        if self._instance.scan:
+        if await self._instance.scans("comment"):
             containers.clear()
         while len(containers) >= ABREAST or (last and containers):
             part, containers[:] = containers[:ABREAST], containers[ABREAST:]
@@ -400,8 +400,20 @@ class RestSource:
 
     async def file_versions(self, id: str) -> list[FileVersion]:
         row = await self._one(id, ("attachment",), ATTACHMENT)
-        told = [await self._version(id, n, "version") for n in range(1, shapes.number(row))]
-        return [shapes.file_version(version) for version in (*told, row) if version is not None]
+        earlier = [await self._file_version(id, n) for n in range(1, shapes.number(row))]
+        return [version for version in (*earlier, shapes.file_version(row)) if version is not None]
+
+    async def _file_version(self, id: str, number: int) -> FileVersion | None:
+        """An earlier one. Where the server tells the current one, whatever number it is asked for, all that can be known of an
+        earlier one is whether its bytes are there."""
+        row = await self._version(id, number, "version")
+        if row is None or shapes.number(row) == number:
+            return None if row is None else shapes.file_version(row)
+        try:
+            async with self.open_attachment(id, number):
+                return FileVersion(number, size=None, comment=None, editor=None, edited_at=None)
+        except FileMissing:
+            return None
 
     async def _version(self, id: str, number: int, expand: str) -> Json | None:
         parameters = [("status", "historical"), ("version", str(number)), ("expand", expand)]

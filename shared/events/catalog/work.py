@@ -227,6 +227,7 @@ class ReasonCount(Part):
 LeftKind = Literal[
     "template",
     "draft",
+    "archived",
     "trash",
     "like",
     "favourite",

@@ -344,3 +344,30 @@ async def test_several_iterations_may_run_at_once(tmp_path: Path) -> None:
 async def test_a_chain_of_thousands_of_pages_is_followed_to_its_end(tmp_path: Path) -> None:
     source = await opened(simple(*(page(str(n), str(n - 1) if n > 1 else None) for n in range(1, 4001))), tmp_path)
     assert max([item.depth async for item in source.items("1")]) == 3999
+
+
+async def test_archived_pages_of_a_space_that_is_not_are_counted_with_what_stays_behind(tmp_path: Path) -> None:
+    source = await opened(
+        simple(
+            page("10"), page("11", "10", contentStatus="archived"), page("12", "11"), page("13", contentStatus="draft")
+        ),
+        tmp_path,
+    )
+    assert (await listed(source)).keys() == {"10", "12"}
+    assert await source.left_behind("1") == {"archived": 1, "draft": 1}
+
+
+async def test_a_content_property_keeps_every_character_of_its_value(tmp_path: Path) -> None:
+    value = '{"u": "https://example.com/?a=1&b=<2>", "said": "&amp; is no &"}'
+    stored = thing(
+        "CustomContentEntityObject",
+        "50",
+        title="links",
+        pluginModuleKey="com.atlassian.confluence.plugins.confluence-content-property-storage:content-property",
+        containerContent=Ref("Page", "10"),
+        contentStatus="current",
+    )
+    source = await opened(simple(page("10"), stored, body("51", "50", value, 1, "CustomContentEntityObject")), tmp_path)
+    assert await source.properties("10") == [
+        ("links", {"u": "https://example.com/?a=1&b=<2>", "said": "&amp; is no &"})
+    ]

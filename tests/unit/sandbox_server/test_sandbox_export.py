@@ -98,8 +98,9 @@ def comparable(value: Any, *, zoned: bool) -> Any:
 def flat(kind: str, told: Any, zoned: bool, watched: bool) -> Any:
     """An entity with all that is told of it besides."""
     if kind == "file":
-        file, versions, digest = told
-        return comparable(file, zoned=zoned), [comparable(v, zoned=zoned) for v in versions] if digest else [], digest
+        file, versions, digest = told  # of earlier versions REST knows the number only
+        known = [v.number if v.number < file.version else comparable(v, zoned=zoned) for v in versions]
+        return comparable(file, zoned=zoned), known if digest else [], digest
     if kind == "content":
         content, earlier, (properties, watchers) = told
         history = [comparable(v, zoned=zoned) for v in earlier]
