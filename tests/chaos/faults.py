@@ -51,7 +51,10 @@ class Violence:
         """Looks into the database, whatever has just become of it and of our connections."""
         async with asyncio.timeout(90):
             while True:
-                with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                # A connection that a server lost under it may also find itself in no state that it knows.
+                with contextlib.suppress(
+                    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError
+                ):
                     return await asyncio.wait_for(self.world.rows(query, *arguments), 10)
                 await asyncio.sleep(0.2)
 
