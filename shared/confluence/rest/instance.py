@@ -27,8 +27,11 @@ RPC_GONE = (9, 0)
 
 @dataclass(frozen=True, slots=True)
 class About:
+    """``base``: the address that the instance has for itself, and its links in bodies: not always the one it is read at."""
+
     version: str | None
     build: int | None
+    base: str | None = None
 
     @property
     def number(self) -> tuple[int, int]:
@@ -80,7 +83,7 @@ class Instance:
             told = client.decoded(response)
             if isinstance(told, dict) and "version" in told:
                 build = told.get("buildNumber")
-                return self._supported(About(str(told["version"]), int(build) if build else None))
+                return self._supported(About(str(told["version"]), int(build) if build else None, told.get("baseUrl")))
         elif response.status_code not in {401, 404} or "FAILED" in response.headers.get("x-seraph-loginreason", ""):
             client.check(response)  # a wrong password at once: three of them, and the account asks for a CAPTCHA
         # Asked for JSON it answers so, in a shape that is nowhere described.
@@ -92,10 +95,10 @@ class Instance:
             except etree.XMLSyntaxError:
                 root = None
             if root is not None:
-                kind, version, build = (root.findtext(x) for x in ("typeId", "version", "buildNumber"))
+                kind, version, build, base = (root.findtext(x) for x in ("typeId", "version", "buildNumber", "url"))
                 if kind != "confluence":
                     raise SourceUnsupported(f"{client.base} is not a Confluence but {kind or 'something else'}.")
-                return self._supported(About(version, int(build) if build and build.isdecimal() else None))
+                return self._supported(About(version, int(build) if build and build.isdecimal() else None, base))
         await self._refuse_cloud()
         me = await client.answer(client.url("/rest/api/user/current"))
         if me.status_code == 404:

@@ -90,7 +90,7 @@ class RestSource:
         await self._instance.require_rpc()
         base = self._client.base
         instance = urlsplit(base).netloc + urlsplit(base).path
-        return SourceInfo("server", about.version, about.build, base, instance)
+        return SourceInfo("server", about.version, about.build, (about.base or base).rstrip("/"), instance)
 
     async def notes(self) -> list[ReaderNote]:
         return [ReaderNote(code, count) for code, count in sorted(self._instance.noted.items())]

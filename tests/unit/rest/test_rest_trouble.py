@@ -343,6 +343,8 @@ async def test_an_instance_below_a_context_and_with_another_base_url_is_read_at_
     generated = app.state.instance
     async with serving(app, "/confluence") as url:
         source = reader(url, None, username="admin", password="admin")
+        # Links in bodies have the address that the instance has for itself.
+        assert (await source.info()).base_url == "https://wiki.example.com/confluence"
         got = [s.key async for s in source.spaces()]
         assert got == sorted(generated.spaces)
         sky = await source.space_by_key("SKY")
