@@ -52,9 +52,10 @@ async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> T
     held, acts = Deck(HELD, chance), Deck(chosen, chance)
     while tally.runs < runs:
         async with open_stage(list(VARIANTS), planners=2 if long else 1) as stage:
-            for _ in range(ROUNDS_IN_A_WORLD):
+            for n in range(ROUNDS_IN_A_WORLD + 2):
                 wanted = min(SIDE_BY_SIDE, runs - tally.runs)
-                if wanted <= 0:
+                # The last few, in place of those that did not count, need no world of their own.
+                if wanted <= 0 or (n >= ROUNDS_IN_A_WORLD and wanted == SIDE_BY_SIDE):
                     break
                 runs_now = await fresh_runs(stage, round_seed, number, [[card] for card in held.deal(wanted)])
                 around = Round(stage, runs_now, round_seed, acts.deal(ACTS_IN_A_ROUND), long=long)

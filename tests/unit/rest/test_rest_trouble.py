@@ -355,7 +355,7 @@ async def test_an_instance_below_a_context_and_with_another_base_url_is_read_at_
         await source.close()
 
 
-@pytest.mark.parametrize(("version", "many"), [("7.4.1", 230), ("8.5.6", 700)])
+@pytest.mark.parametrize(("version", "many"), [("7.4.1", 230), ("8.5.6", 450)])
 async def test_more_than_a_page_of_everything_is_read_whole(version: str, many: int) -> None:
     size = {"spaces": 2, "pages": many, "users": 250, "attachments": many, "comments": many}
     app = instance(version, generate=size)
