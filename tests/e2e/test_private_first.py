@@ -13,6 +13,8 @@ pytestmark = pytest.mark.slow
 
 # Doreen may view Southmere Garden of Wiki South, and belongs to none of the groups that its restricted pages are for.
 VIEWER = ("doreen.loam@example.com", "viewer-token")
+# Cy may view Little Quay and Pocket Isle of Wiki Pocket.
+SAILOR = ("cy.dunlin@example.org", "viewer-token")
 STRANGER = ("reader@example.com", "reader-token")
 RESTRICTED = {"Quarantine", "Keys"}
 
@@ -84,3 +86,24 @@ async def test_nobody_sees_a_restricted_page_or_a_space_before_it_is_opened(worl
     # Southmere Garden is open to anybody at the source, and no other space is.
     assert stranger.spaces.keys() <= {"GARDEN"}
     assert anonymous.spaces.keys() <= {"GARDEN"}
+
+
+async def test_a_space_stays_private_when_a_restricted_page_did_not_move_and_what_was_below_it_did(
+    world: World,
+) -> None:
+    """What lay below it has no restriction of its own: at the source the page above hid it."""
+    await world.server("pocket-hidden", {"version": "7.19.0", "sample": "pocket"})
+    move = await world.move("pocket-hidden", tokens=dict([SAILOR]))
+    await world.fault(
+        move, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Vault"', count=100,
+        action="status", when="before", status=400,
+    )  # fmt: skip
+    await world.run(move)
+    report = await world.ended(move)
+    assert report["status"] == "FAILED", report
+    told = {(r["kind"], r["reason"]) for r in report["reasons"]}
+    assert ("permission", "kept_private") in told
+    sailor = Watcher(move.url, SAILOR)
+    await sailor.look()
+    assert sailor.titles and not any("Hushmere" in title for title in sailor.titles)
+    assert "ISLE" not in sailor.spaces and "QUAY" in sailor.spaces

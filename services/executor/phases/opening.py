@@ -33,9 +33,13 @@ OPERATIONS: dict[str, tuple[str, str]] = {
 async def open_space(job: Job) -> None:
     assert job.space_id is not None
     mode = await job.site.role_mode()
+    # Neither where the site refused a restriction, nor where the restricted page did not move: what lies below it at the source
+    # stands at the top here, and was hidden by that page alone.
     closed = await job.pool.fetchval(
-        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction' AND outcome = 'failed' LIMIT 1",
+        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction'"
+        " AND (outcome = 'failed' OR (outcome = 'skipped' AND reason = $2)) LIMIT 1",
         job.claim.work.task,
+        Reason.PARENT_NOT_MOVED.value,
     )
     rows = await job.rows()
     wanted: dict[str, Permission] = {}
