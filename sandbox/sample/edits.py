@@ -14,7 +14,7 @@ def apply(instance: Instance, edit: dict[str, Any]) -> None:
     """One edit: ``{"do", "space", "title"}`` and what belongs to it.
 
     ``write`` (``body``, ``new_title``), ``add`` (``body``, ``parent``: a title), ``move`` (``parent``: a title or None,
-    ``position``), ``delete``, ``label`` (``labels``), ``restrict`` (``users``, ``groups`` that may see it; none: everybody),
+    ``position``), ``homepage``, ``delete``, ``label`` (``labels``), ``restrict`` (``users``, ``groups`` that may see it; none: everybody),
     ``comment`` (``body``), ``attach`` (``file``, ``size``): a new file, or a new version of one. Raises EditError.
     """
     what = _EDITS.get(str(edit.get("do")))
@@ -65,6 +65,10 @@ def _move(instance: Instance, edit: dict[str, Any]) -> None:
     page.position = edit.get("position", page.position)
 
 
+def _homepage(instance: Instance, edit: dict[str, Any]) -> None:
+    instance.spaces[edit["space"]].homepage = _page(instance, edit).id
+
+
 def _delete(instance: Instance, edit: dict[str, Any]) -> None:
     _page(instance, edit).status = "trashed"
 
@@ -110,6 +114,7 @@ _EDITS = {
     "write": _write,
     "add": _add,
     "move": _move,
+    "homepage": _homepage,
     "delete": _delete,
     "label": _label,
     "restrict": _restrict,

@@ -210,6 +210,47 @@ async def test_newer_work_on_the_site_is_never_overwritten_and_what_was_deleted_
     assert report["kinds"]["page"] == {"selected": 3, "migrated": 1, "skipped": 2, "failed": 0}
 
 
+@long
+async def test_what_was_written_on_the_site_stays_theirs_for_every_delta_that_comes(world: World) -> None:
+    """Also where the first of them had nothing to write there, and only moved the page."""
+    name, source = await pocket(world)
+    first = await world.plan(source, tokens=dict([LOCAL]), users=[{"email": LOCAL[0], "name": "Local"}])
+    await ran(world, first)
+    await _let_in(first)
+    await written_on_site(first, "Slipway", "<p>Ours, for good.</p>")
+    await work_at_the_source(
+        world, name, {"do": "move", "space": "ISLE", "title": "Slipway", "parent": "North Shore", "position": 0}
+    )
+    moved = await follow(world, first, "delta")
+    await ran(world, moved)
+    await work_at_the_source(
+        world, name, {"do": "write", "space": "ISLE", "title": "Slipway", "body": "<p>Theirs, later.</p>"}
+    )
+    later = await follow(world, moved, "delta")
+    report = await ran(world, later, "FAILED")
+    assert "Ours, for good." in by_title(await world.canonical(later))["Slipway"]["body"]
+    assert ("page", Reason.CHANGED_ON_SITE) in {(r["kind"], r["reason"]) for r in report["reasons"]}
+
+
+@long
+async def test_a_page_that_became_the_homepage_does_not_take_the_place_of_the_old_one(world: World) -> None:
+    name, source = await pocket(world)
+    first = await world.plan(source)
+    await ran(world, first)
+    edits = (
+        {"do": "add", "space": "MOLE", "title": "New front", "parent": "Old Mole", "body": "<p>Come in.</p>"},
+        {"do": "move", "space": "MOLE", "title": "New front"},
+        {"do": "homepage", "space": "MOLE", "title": "New front"},
+    )
+    before = by_title(await world.canonical(first))["Old Mole"]["body"]
+    await work_at_the_source(world, name, *edits)
+    delta = await follow(world, first, "delta")
+    await ran(world, delta)
+    found = by_title(await world.canonical(delta))
+    assert found["Old Mole"]["body"] == before
+    assert "Come in." in found["New front"]["body"]
+
+
 async def _let_in(move: Move) -> None:
     """Lets the other account edit a space."""
     account = (await on_site(move, LOCAL, "GET", "/wiki/rest/api/user/current"))["accountId"]

@@ -30,8 +30,8 @@ async def pages(job: Job) -> None:
             if await updates.moved_whole(job, there):
                 return await updates.bring(job, row, Kind.PAGE, there, content, rewritten, shades)
             return await _filled(job, row, there, content, rewritten)
-        if row.homepage:
-            return await _homepage(job, row, content, rewritten)
+        if row.homepage and (done := await _homepage(job, row, content, rewritten)) is not None:
+            return done
         parent, defect = None, None
         if row.parent is not None:
             parent = await job.target(Kind.PAGE, row.parent)
@@ -103,11 +103,14 @@ async def _filled(job: Job, row: Row, target: str, content: Content, body: Body)
     return row.failed(Reason.TITLE_CLASH)
 
 
-async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> Entity:
-    """The space came with a homepage: it takes the title and body of the source's."""
+async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> Entity | None:
+    """The space came with a homepage: it takes the title and body of the source's. None: it stands for another page already, which
+    was the source's homepage when an earlier plan moved it."""
     space = await job.space()
     if space.homepage_id is None:
         return row.failed(Reason.GONE_ON_SITE)
+    if not await job.take(row, space.homepage_id):
+        return None
     seen = await job.site.content("page", space.homepage_id)
     if seen.last_editor not in (None, job.me.account_id):
         return row.failed(Reason.CHANGED_ON_SITE)

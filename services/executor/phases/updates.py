@@ -52,7 +52,9 @@ async def bring(job: Job, row: Row, kind: Kind, target: str, content: Content, b
         await _move(job, row, target)
     if same and titled:
         clash = Reason.TITLE_CLASH if clashed else None
-        return row.migrated(seen.id, clash, target_version=seen.version, digest=written and written.digest, **body.told)
+        # A version that somebody else made of it is not recorded: it stays theirs for every plan that comes.
+        version = seen.version if ours else written and written.version
+        return row.migrated(seen.id, clash, target_version=version, digest=written and written.digest, **body.told)
     update = job.site.update_page if kind is Kind.PAGE else job.site.update_blogpost
     for title, clash in common.titles(content.title):
         try:
