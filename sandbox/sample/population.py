@@ -43,7 +43,7 @@ class Population:
             found.append(Restriction("read", group=self.teams[int(r.random() * len(self.teams))]))
         if r.random() < 0.3:
             found.append(Restriction("update", user=author))
-        if r.random() < 0.2:
+        if r.random() < 0.2 and author != self.gone[0]:
             found.append(Restriction("read", user=self.gone[0]))
         return tuple(found)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.export import write_csv_export, write_export
@@ -161,6 +161,7 @@ async def test_an_export_reads_as_the_instance_reads_by_rest(version: str, tmp_p
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(197, "5.10.8", {"spaces": 2, "pages": 40, "users": 3, "attachments": 7, "comments": 14})
 @given(
     st.integers(0, 2**31),
     st.sampled_from(["5.10.8", "6.13.0", "7.19.0", "8.5.6", "9.2.1", "10.0.3"]),
