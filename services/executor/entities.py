@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from services.executor.job import Draining, Job, Row, SpaceGone
+from services.executor.job import ChangedOnSite, Draining, Job, Row, SpaceGone
 from shared.confluence.site import (
     AccountHidden,
     LoginExpired,
@@ -100,17 +100,20 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
         return row.skipped(Reason.GONE_AT_SOURCE)
     # Of a plan that was stopped or failed, a last request may have had its effect after its chunk was settled.
     follows = job.saved.follow not in (None, "undo")
-    look, tries, since = job.claim.look_first or follows, 0, time.monotonic()
+    tries, since = 0, time.monotonic()
     while True:
         tries += 1
         try:
-            return await handle(row, look)
+            return await handle(row, follows or job.has_begun(row))
+        except ChangedOnSite:
+            return row.skipped(Reason.CHANGED_ON_SITE)
         except Throttled as error:
             job.claim.progress.update(waiting="throttled", tries=tries)
-            await _pause(job, error.retry_after or 0.5 * tries, release=not look)
+            await _pause(job, error.retry_after or 0.5 * tries, release=not job.has_begun(row))
             since = time.monotonic()  # a site that answers 429 is there: it may take as long as it takes
         except (OutcomeUnknown, SiteUnavailable, SourceUnreachable) as error:
-            look = look or isinstance(error, OutcomeUnknown)
+            if isinstance(error, OutcomeUnknown):
+                job.begun(row)
             if time.monotonic() - since > job.settings.patience:
                 log.warning("given up", kind=row.kind, id=row.id, error=type(error).__name__)
                 return row.failed(
@@ -125,14 +128,14 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
                 status=getattr(error, "status", None),
             )
             job.claim.progress.update(waiting=type(error).__name__, tries=tries)
-            await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not look)
+            await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not job.has_begun(row))
         except WritesForbidden as error:
             if job.claim.purpose == "settle":
                 return row.skipped(job.claim.settled_as)
             raise LeaseLost(job.claim.work.chunk) from error
         except LoginExpired as error:
-            if look and not job.claim.look_first:
-                # An answer was lost in this very attempt: only another attempt looks before it makes the entity again.
+            if job.has_begun(row) and not job.claim.look_first:
+                # This very attempt may have written: only another attempt looks before it makes the entity again.
                 raise LeaseLost(job.claim.work.chunk) from error
             await job.claim.rest(job.settings.sweep)  # by then the plan is paused, and nobody claims the chunk again
             raise Draining from error
@@ -140,6 +143,8 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
             raise  # our own database: the chunk is taken over when it is back
         except (LeaseLost, Draining):
             raise
+        except NotInSource:
+            return row.skipped(Reason.GONE_AT_SOURCE)  # deleted since it was listed, and nothing has failed
         except Exception as error:
             reason = reason_of(error)
             if reason is Reason.UNEXPECTED_ERROR:

@@ -17,7 +17,9 @@ _CHAIN = """
 WITH RECURSIVE chain AS (
   SELECT plan, predecessor, 0 AS n FROM work.plan WHERE plan = $1
   UNION ALL SELECT p.plan, p.predecessor, n + 1 FROM work.plan p JOIN chain ON p.plan = chain.predecessor
-) SELECT c.plan, t.task, t.marker, t.inventory_epoch AS epoch, t.ending ->> 'type' AS ending, l.id IS NOT NULL AS listed
+) SELECT c.plan, t.task, t.marker, t.inventory_epoch AS epoch, l.id IS NOT NULL AS listed,
+  EXISTS (SELECT FROM work.chunk k WHERE k.task = t.task AND k.phase = 'opening' AND k.epoch > 0 AND (k.state <> 'ended'
+    OR EXISTS (SELECT FROM work.outcome o WHERE o.chunk = k.chunk AND o.reason IS DISTINCT FROM 'kept_private'))) AS opened
 FROM chain c LEFT JOIN work.task t ON t.plan = c.plan AND t.kind = $2 AND t.space IS NOT DISTINCT FROM $3
 LEFT JOIN LATERAL (SELECT id FROM work.inventory i WHERE i.task = t.task AND i.epoch = -t.inventory_epoch LIMIT 1) l ON true
 ORDER BY n
@@ -26,19 +28,20 @@ ORDER BY n
 
 # An undo goes by what all plans of this source wrote to the space: a later one's writes are not somebody else's.
 _ALL = """
-SELECT t.plan, t.task, t.marker, t.inventory_epoch AS epoch, t.ending ->> 'type' AS ending FROM work.task t JOIN work.plan p USING (plan)
+SELECT t.plan, t.task, t.marker, t.inventory_epoch AS epoch FROM work.task t JOIN work.plan p USING (plan)
 WHERE p.ledger = ANY($1) AND p.source = $2 AND t.kind = ANY($3) AND t.space IS NOT DISTINCT FROM $4 ORDER BY t.started_at DESC
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A task of an earlier plan about the same thing. ``listing``: epoch under which its whole listing of the source stands."""
+    """A task of an earlier plan about the same thing. ``listing``: epoch under which its whole listing of the source stands;
+    ``opened``: it opened its space, or may have."""
 
     task: str
     marker: str | None
     listing: int | None
-    ended: str | None
+    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ class Chain:
 
     @property
     def unfinished(self) -> bool:
-        """The space has never been verified and opened: nobody but the migrator has seen it."""
-        return bool(self.before) and not any(task.ended == "SpaceMigrated" for task in self.before)
+        """No plan has opened the space: nobody but the migrator has seen it."""
+        return bool(self.before) and not any(task.opened for task in self.before)
 
     @property
     def listing(self) -> Before | None:
@@ -74,12 +77,12 @@ async def chain_of(pool: asyncpg.Pool, saved: PlanSaved, kind: str, space: str |
     if saved.follow == "undo":
         kinds = ["space"] if space is not None else ["users", "groups"]
         rows = await pool.fetch(_ALL, [saved.site, saved.ledger], saved.source, kinds, space)
-        made = tuple(Before(r["task"], r["marker"], r["epoch"], r["ending"]) for r in rows)
+        made = tuple(Before(r["task"], r["marker"], r["epoch"]) for r in rows)
         chain = await pool.fetch(_CHAIN, saved.plan, kind, space)
         return Chain(saved.follow, tuple(r["plan"] for r in chain), made)
     rows = await pool.fetch(_CHAIN, saved.plan, kind, space)
     before = [
-        Before(r["task"], r["marker"], r["epoch"] and (-r["epoch"] if r["listed"] else r["epoch"]), r["ending"])
+        Before(r["task"], r["marker"], r["epoch"] and (-r["epoch"] if r["listed"] else r["epoch"]), r["opened"])
         for r in rows[1:]
         if r["task"] is not None
     ]
@@ -125,8 +128,8 @@ def takes(follow: Follow, kind: Kind, now: Listed, earlier: Earlier, *, unfinish
     """
     if kind in (Kind.SPACE, Kind.LINK):
         return True
-    if kind is Kind.BODY and unfinished:
-        return True  # verification goes over bodies
+    if kind in (Kind.BODY, Kind.RESTRICTION) and unfinished:
+        return True  # verification goes over bodies; and who may see a page is settled when the space is opened
     if follow == "retry" and not earlier.listed:
         return False
     if earlier.moved is None or earlier.last is not Outcome.MIGRATED or not earlier.there:

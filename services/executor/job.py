@@ -41,6 +41,10 @@ class Draining(Exception):
     """The process is shutting down: let go of the chunk between two entities."""
 
 
+class ChangedOnSite(Exception):
+    """Somebody decided on the site otherwise than the source has it now: nothing is written there."""
+
+
 class SpaceGone(Exception):
     """The space of the task is not on the site (any more), or not ours."""
 
@@ -118,6 +122,7 @@ class Job:
     bases: tuple[str, ...]  # addresses under which the source's own links are written
     chain: Chain
     started_at: datetime  # of the task
+    _begun: set[tuple[Kind, str]] = field(default_factory=set)
     _space: SiteSpace | None = None
     _source_key: str | None = None
     _keys: dict[str, str] = field(default_factory=dict)
@@ -166,6 +171,27 @@ class Job:
         )
         return None if value is None else str(value)
 
+    async def source_page(self, target: str) -> str | None:
+        """The page of the source that this page of the site stands for."""
+        value = await self.pool.fetchval(
+            "SELECT id FROM work.id_map WHERE site = $1 AND source = $2 AND kind = 'page' AND target = $3",
+            self.site_id,
+            self.source_id,
+            target,
+        )
+        return None if value is None else str(value)
+
+    async def takes_page(self, id: str) -> bool:
+        """Whether the task places this page of the source."""
+        return bool(
+            await self.pool.fetchval(
+                "SELECT true FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = 'page' AND id = $3 AND NOT gone",
+                self.claim.work.task,
+                self.epoch,
+                id,
+            )
+        )
+
     async def content_target(self, id: str) -> tuple[Kind, str] | None:
         """Kind and id on the site of a page, blog post or attachment of the source."""
         row = await self.pool.fetchrow(
@@ -190,7 +216,7 @@ class Job:
 
         False: it stands for another row already, which was made or found by this chunk, by another one or by an earlier plan.
         """
-        return bool(
+        taken = bool(
             await self.pool.fetchval(
                 "INSERT INTO work.taken AS t (site, target, source, kind, id, task) SELECT $1, $2, $3, $4, $5, $6"
                 " WHERE NOT EXISTS (SELECT FROM work.id_map m WHERE m.site = $1 AND m.target = $2"
@@ -205,6 +231,17 @@ class Job:
                 self.claim.work.task,
             )
         )
+        if taken:
+            self.begun(row)
+        return taken
+
+    def begun(self, row: Row) -> None:
+        """Something was written for this row, or may have been: an answer was lost."""
+        self._begun.add((row.kind, row.id))
+
+    def has_begun(self, row: Row) -> bool:
+        """Whether this attempt, or an earlier one, may have written for this row already."""
+        return self.claim.look_first or (row.kind, row.id) in self._begun
 
     async def person_key(self, id: str) -> str | None:
         """Our key for a person of the source, by the source's id."""
@@ -278,6 +315,21 @@ class Job:
             id,
         )
 
+    async def restricted(self, id: str, target: str) -> asyncpg.Record | None:
+        """What was recorded last of the restrictions of what stands at ``target``, by whichever plan: digest."""
+        return await self.pool.fetchrow(
+            "SELECT o.digest FROM work.task t JOIN work.plan p USING (plan) JOIN work.outcome o ON o.task = t.task"
+            " AND o.kind = 'restriction' AND o.id = $4 AND o.outcome = 'migrated'"
+            " WHERE p.ledger = ANY($1) AND p.source = $2 AND t.kind = 'space' AND t.space = $3"
+            " AND o.position > (SELECT min(position) FROM work.outcome WHERE target = $5)"
+            " ORDER BY o.position DESC LIMIT 1",
+            self.ledgers,
+            self.source_id,
+            self.space_id,
+            id,
+            target,
+        )
+
     async def written(self, kind: Kind, id: str) -> Written | None:
         """What was last written of a page or blog post that is on the site."""
         rows = await self.pool.fetch(
@@ -297,8 +349,8 @@ class Job:
         for r in rows:
             if r["kind"] == kind.value and (written is None or r["target"] != written.target):
                 written = Written(r["target"])  # made, or made anew
-            if written is None:
-                continue
+            if written is None or (r["kind"] == kind.value and r["target_version"] is None):
+                continue  # only looked at
             version = max(written.version, r["target_version"] or 0)
             if r["kind"] == kind.value:
                 pending, digest = r["pending"], r["digest"]
@@ -348,19 +400,36 @@ class Job:
     async def taken_over(self) -> SiteSpace | None:
         """The space that an earlier plan made on the site, where this one goes on in it: it adds attachments or rights to
         what is there, or fills what was made ahead for attachments only."""
-        earlier = await self.pool.fetchrow(
-            "SELECT m.target, t.what FROM work.id_map m JOIN work.task t ON t.task = m.task"
-            " WHERE m.site = $1 AND m.source = $2 AND m.kind = 'space' AND m.id = $3 AND t.task <> $4",
+        earlier = await self.pool.fetchval(
+            "SELECT target FROM work.id_map WHERE site = $1 AND source = $2 AND kind = 'space' AND id = $3 AND task <> $4",
             self.site_id,
             self.source_id,
             self.space_id,
             self.claim.work.task,
         )
-        follows = self.saved.follow is not None
-        if earlier is None or (self.scope.what == "all" and earlier["what"] != "attachments" and not follows):
+        if earlier is None:
+            return None
+        if self.scope.what == "all" and self.saved.follow is None and await self.moved_whole(earlier):
             return None
         found = await self.site.find_space(await self.key_on_site(await self.source_key()))
-        return found if found is not None and found.id == earlier["target"] else None
+        return found if found is not None and found.id == earlier else None
+
+    async def unseen(self) -> bool:
+        """Whether nobody but the migrator has seen the task's space on the site: neither this plan nor one before it opened it."""
+        return self.chain.unfinished or not await self.into_earlier()
+
+    async def moved_whole(self, target: str) -> bool:
+        """Whether a plan moved this space, page or blog post of the site whole, not only what hangs on it."""
+        return bool(
+            await self.pool.fetchval(
+                "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
+                " WHERE o.target = $1 AND o.kind IN ('space', 'page', 'blogpost') AND o.outcome = 'migrated'"
+                " AND p.ledger = ANY($2) AND t.what = 'all' AND t.task <> $3 LIMIT 1",
+                target,
+                self.ledgers,
+                self.claim.work.task,
+            )
+        )
 
     async def into_earlier(self) -> bool:
         """Whether the task's space was made by an earlier plan: what that one moved is then there already."""

@@ -151,15 +151,18 @@ class Saving:
         if command.follow in INVITING:
             return await self._inviting(command, saved)
         spaces: list[str] = list(saved.spaces)
-        if command.follow in ("continue", "retry"):
+        follow = command.follow
+        if follow in ("continue", "retry"):
             moved = {
                 row["space"]
                 for row in await self._pool.fetch(
-                    "SELECT space FROM work.task WHERE plan = ANY($1) AND ending ->> 'type' = 'SpaceMigrated'", plans
+                    "SELECT space FROM work.task WHERE plan = $1 AND ending ->> 'type' = 'SpaceMigrated'", saved.plan
                 )
             }
             spaces = [space for space in spaces if space not in moved]
-        elif command.follow == "delta":
+            if follow == "continue" and saved.follow == "delta":
+                follow = "delta"  # what it had not come to is what changed, too
+        elif follow == "delta":
             for plan in plans[1:]:
                 before = (await self._store.read_stream(f"plan-{plan}"))[0].event
                 assert isinstance(before, PlanSaved)
@@ -171,7 +174,7 @@ class Saving:
             spaces,
         )
         named = await self._pool.fetchval("SELECT access_group FROM people.plan WHERE id = $1", saved.plan)
-        accepted = {*(reason.value for reason in saved.accepted), *ACCEPTED[command.follow]}
+        accepted = {*(reason.value for reason in saved.accepted), *ACCEPTED[follow]}
         return self._again(
             command,
             saved,
@@ -181,7 +184,7 @@ class Saving:
             scopes=[c.Scope(space=s.space, what=s.what, roots=s.roots) for s in saved.scopes if s.space in spaces],
             accepted=sorted(accepted),
             predecessor=saved.plan,
-            follow=command.follow,
+            follow=follow,
         )
 
     async def _inviting(self, command: c.FollowPlan, saved: PlanSaved) -> c.SavePlan | c.Reply:

@@ -201,6 +201,7 @@ class Claim:
         fatal: Reason | None = None,
         strays: Sequence[str] = (),
         differences: Sequence[Difference] = (),
+        mended: Sequence[Difference] = (),
     ) -> None:
         event = ChunkEnded(
             chunk=self.work.chunk,
@@ -210,6 +211,7 @@ class Claim:
             fatal=fatal,
             strays=tuple(strays),
             differences=tuple(differences),
+            mended=tuple(mended),
         )
         await self._append(event, "ended")
         self._ended = True

@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from cli.client import ENDED
+from cli.tryout import SERVER_TOKEN
 from shared.events.reasons import Reason
 from tests.chaos.judge import meddled
 from tests.chaos.scene import LOCAL, MIGRATOR, SETTLED
+from tests.e2e.test_content import saved
 from tests.e2e.world import Move, World
 
 pytestmark = pytest.mark.slow
@@ -183,6 +185,21 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "attachments": files, "children": [child["title"] for child in content["children"]]}
 
 
+@long
+async def test_a_stopped_delta_that_is_continued_brings_the_changes_it_had_not_come_to(world: World) -> None:
+    name, source = await pocket(world)
+    first = await world.plan(source)
+    await ran(world, first)
+    changed = {("ISLE", "Slipway"): "<p>New slip.</p>", ("MOLE", "Stones"): "<p>New stones.</p>"}
+    edits = [{"do": "write", "space": key, "title": title, "body": body} for (key, title), body in changed.items()]
+    await work_at_the_source(world, name, *edits)
+    delta = await follow(world, first, "delta")
+    await stopped(world, delta, 1)
+    await ran(world, await follow(world, delta, "continue"))
+    found = by_title(await world.canonical(first))
+    assert [found[title]["body"] for _, title in changed] == list(changed.values())
+
+
 @pytest.mark.statement(7)
 async def test_newer_work_on_the_site_is_never_overwritten_and_what_was_deleted_is_told(world: World) -> None:
     name, source = await pocket(world)
@@ -249,6 +266,51 @@ async def test_a_page_that_became_the_homepage_does_not_take_the_place_of_the_ol
     found = by_title(await world.canonical(delta))
     assert found["Old Mole"]["body"] == before
     assert "Come in." in found["New front"]["body"]
+
+
+@long
+async def test_a_space_in_which_somebody_archived_a_page_or_wrote_on_its_first_page_is_not_undone(world: World) -> None:
+    name, source = await pocket(world)
+    for key, title in (("QUAY", "Ropes"), ("MOLE", "Stones")):
+        move = await part(
+            world, source, await world.site(), f"{key} of {name}", key, await id_of(world, name, key, title)
+        )
+        await ran(world, move)
+        (space,) = (await on_site(move, MIGRATOR, "GET", "/wiki/api/v2/spaces", params={"keys": key}))["results"]
+        text = {"representation": "storage", "value": "<p>Keep this.</p>"}
+        if key == "QUAY":
+            page = {"spaceId": space["id"], "status": "current", "title": "Kept", "body": text}
+            kept = await on_site(move, MIGRATOR, "POST", "/wiki/api/v2/pages", json=page)
+            await on_site(
+                move, MIGRATOR, "POST", "/wiki/rest/api/content/archive", json={"pages": [{"id": int(kept["id"])}]}
+            )
+        else:
+            remark = {"pageId": space["homepageId"], "body": text}
+            await on_site(move, MIGRATOR, "POST", "/wiki/api/v2/footer-comments", json=remark)
+        undo = await follow(world, move, "undo")
+        report = await ran(world, undo)
+        assert ("space", Reason.IN_USE) in {(r["kind"], r["reason"]) for r in report["reasons"]}, key
+        found = await on_site(move, MIGRATOR, "GET", "/wiki/api/v2/spaces", params={"keys": key})
+        assert [each["id"] for each in found["results"]] == [space["id"]]
+
+
+async def id_of(world: World, name: str, key: str, title: str) -> str:
+    """Of a page at the source."""
+    headers = {"Authorization": f"Bearer {SERVER_TOKEN}"}
+    async with httpx.AsyncClient(base_url=world.servers[name], headers=headers, trust_env=False) as client:
+        answer = await client.get("/rest/api/content", params={"spaceKey": key, "title": title})
+        return str(answer.json()["results"][0]["id"])
+
+
+async def part(
+    world: World, source: str, site: tuple[str, str, str], name: str, key: str, *roots: str, what: str = "all"
+) -> Move:
+    """A plan for one space, or for a part of it, with everybody."""
+    (analysis, *_) = await world.call("get", f"/sources/{source}/analyses")
+    listed = (await world.call("get", f"/analyses/{analysis['id']}/spaces"))["spaces"]
+    space = next(each["id"] for each in listed if each["key"] == key)
+    scope = {"space": space, "what": what, "roots": list(roots)}
+    return await saved(world, source, site, name, users="all", groups=True, spaces=[space], scopes=[scope])
 
 
 async def _let_in(move: Move) -> None:

@@ -86,24 +86,3 @@ async def test_nobody_sees_a_restricted_page_or_a_space_before_it_is_opened(worl
     # Southmere Garden is open to anybody at the source, and no other space is.
     assert stranger.spaces.keys() <= {"GARDEN"}
     assert anonymous.spaces.keys() <= {"GARDEN"}
-
-
-async def test_a_space_stays_private_when_a_restricted_page_did_not_move_and_what_was_below_it_did(
-    world: World,
-) -> None:
-    """What lay below it has no restriction of its own: at the source the page above hid it."""
-    await world.server("pocket-hidden", {"version": "7.19.0", "sample": "pocket"})
-    move = await world.move("pocket-hidden", tokens=dict([SAILOR]))
-    await world.fault(
-        move, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Vault"', count=100,
-        action="status", when="before", status=400,
-    )  # fmt: skip
-    await world.run(move)
-    report = await world.ended(move)
-    assert report["status"] == "FAILED", report
-    told = {(r["kind"], r["reason"]) for r in report["reasons"]}
-    assert ("permission", "kept_private") in told
-    sailor = Watcher(move.url, SAILOR)
-    await sailor.look()
-    assert sailor.titles and not any("Hushmere" in title for title in sailor.titles)
-    assert "ISLE" not in sailor.spaces and "QUAY" in sailor.spaces

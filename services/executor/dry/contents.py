@@ -142,11 +142,13 @@ class Contents(Overlay):
                     found.append(content)
         return found
 
-    async def contents(self, kind: Kind, space_id: str, body: bool = False) -> AsyncIterator[SiteContent]:
+    async def contents(
+        self, kind: Kind, space_id: str, body: bool = False, *, archived: bool = False
+    ) -> AsyncIterator[SiteContent]:
         async for content in self._contents(kind, space_id):
             yield content
         if not is_made(space_id):
-            async for content in self._real.contents(kind, space_id, body):
+            async for content in self._real.contents(kind, space_id, body, archived=archived):
                 if await self._made.get(kind, content.id) is None:
                     yield content
 

@@ -149,7 +149,7 @@ async def _bring(job: Job, row: Row, kind: Kind, target: str, attachment: Attach
         numbers = [v.number for v in await job.source.file_versions(row.id)]
         newer = [*(n for n in numbers if (before or 0) < n < attachment.version), None]
     done = found.version - known
-    if done and not (job.claim.look_first and found.author == job.me.account_id and 0 < done <= len(newer)):
+    if done and not (job.has_begun(row) and found.author == job.me.account_id and 0 < done <= len(newer)):
         return row.skipped(Reason.CHANGED_ON_SITE)
     if done == len(newer):  # by an earlier attempt
         return row.migrated(there, target_version=found.version, digest=await _digest(job, row.id), adopted=True)
@@ -166,6 +166,7 @@ async def _bring(job: Job, row: Row, kind: Kind, target: str, attachment: Attach
                 size=None,
                 comment=attachment.comment if number is None else None,
             )
+            job.begun(row)
             digest = hashing.digest
     return row.migrated(there, target_version=found.version, digest=digest)
 

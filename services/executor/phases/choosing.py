@@ -63,6 +63,18 @@ FROM (
   ORDER BY i.kind, i.id, o.position DESC
 ) g
 """
+# What moved into a space that nobody has seen, and is not at the source any more, whoever might see it there.
+_UNSEEN = """
+INSERT INTO work.inventory (task, epoch, ordinal, kind, id, parent, gone)
+SELECT $1, $2, (SELECT max(ordinal) FROM work.inventory WHERE task = $1) + row_number() OVER (ORDER BY g.kind, g.id),
+       'restriction', g.id, g.kind, true
+FROM (
+  SELECT DISTINCT o.kind, o.id FROM work.outcome o
+  JOIN work.id_map m ON m.site = $4 AND m.source = $5 AND m.kind = o.kind AND m.id = o.id
+  WHERE o.task = ANY($3) AND o.outcome = 'migrated' AND o.kind IN ('page', 'blogpost')
+    AND NOT EXISTS (SELECT FROM work.inventory l WHERE l.task = $1 AND l.epoch = -$2::int AND l.kind = o.kind AND l.id = o.id)
+) g ON CONFLICT DO NOTHING
+"""
 
 
 async def choose(job: Job, listed: int) -> None:
@@ -105,4 +117,6 @@ async def choose(job: Job, listed: int) -> None:
     if delta and before is not None:
         await job.pool.execute(_PERMISSIONS, task, epoch, *base)
         await job.pool.execute(_GONE, task, epoch, listed, job.chain.tasks, job.site_id, job.source_id)
+    if job.chain.unfinished:
+        await job.pool.execute(_UNSEEN, task, epoch, job.chain.tasks, job.site_id, job.source_id)
     await job.pool.execute(_BODIES, task, epoch)

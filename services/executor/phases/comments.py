@@ -117,7 +117,7 @@ async def _bring(job: Job, row: Row, comment: Comment, body: Body, there: str) -
         except NotOnSite:
             return row.skipped(Reason.GONE_ON_SITE)
     text = body.text if seen.inline or comment.parent is not None else quoted(comment, body.text)
-    again = job.claim.look_first and seen.version == last["target_version"] + 1 and digest(seen.body) == digest(text)
+    again = job.has_begun(row) and seen.version == last["target_version"] + 1 and digest(seen.body) == digest(text)
     if seen.version != last["target_version"] and not again:
         return row.skipped(Reason.CHANGED_ON_SITE)
     if digest(text) != last["digest"] and not again:

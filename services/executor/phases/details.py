@@ -3,8 +3,10 @@
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from services.executor.phases import restricting
+from services.executor.phases.above import Above
 from services.executor.phases.shades import Shades
 from shared.confluence.site import NotOnSite, SiteForbids, SiteRefused, TooLarge
+from shared.confluence.source import NotInSource
 from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
@@ -122,7 +124,7 @@ async def order(job: Job) -> None:
         both = set(wanted).intersection(there)
         if job.saved.follow is not None and await _rearranged(job, row, there):
             return row.skipped(Reason.CHANGED_ON_SITE)
-        await _arrange(job, [id for id in there if id in both], [id for id in wanted if id in both])
+        await _arrange(job, row, [id for id in there if id in both], [id for id in wanted if id in both])
         return row.migrated()
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
@@ -131,7 +133,7 @@ async def order(job: Job) -> None:
 async def _rearranged(job: Job, row: Row, there: list[str]) -> bool:
     """Whether those that an earlier plan put into order stand in another one on the site now. ``there``: as they stand."""
     before = job.chain.listing
-    if before is None or job.chain.unfinished or job.claim.look_first:
+    if before is None or job.chain.unfinished or job.has_begun(row):
         return False
     rows = await job.pool.fetch(
         "SELECT m.target FROM work.inventory i JOIN work.id_map m ON m.site = $3 AND m.source = $4 AND m.kind = 'page'"
@@ -149,7 +151,7 @@ async def _rearranged(job: Job, row: Row, there: list[str]) -> bool:
     return [id for id in there if id in known] != put
 
 
-async def _arrange(job: Job, there: list[str], wanted: list[str]) -> None:
+async def _arrange(job: Job, row: Row, there: list[str], wanted: list[str]) -> None:
     """Moves every page that does not stand right behind its predecessor. ``there`` and ``wanted`` hold the same ids."""
     current = list(there)
     for n, id in enumerate(wanted):
@@ -159,6 +161,7 @@ async def _arrange(job: Job, there: list[str], wanted: list[str]) -> None:
             await job.site.move_page(id, "before", current[0])
         else:
             await job.site.move_page(id, "after", wanted[n - 1])
+        job.begun(row)
         current.remove(id)
         current.insert(n, id)
 
@@ -167,21 +170,33 @@ async def restrictions(job: Job) -> None:
     """Restricts pages as at the source. The migrator stays in every list, or it would lose the page.
 
     A holder who is not on the site is left out; where none is left, the page stays closed. A restriction that the site
-    refuses closes the page to all but the migrator; the space is then not opened.
+    refuses closes the page to all but the migrator; the space is then not opened. What is not at the source any more, nobody
+    knows who might see: it is closed while nobody has seen the space.
     """
+    above = Above(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         target = await job.target(Kind(row.parent or "page"), row.id)
         if target is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        content = await job.source.content(row.id)
         try:
-            if await job.into_earlier():
-                now = await restricting.bring(job, content, target)
+            content = await job.source.content(row.id)
+            if content.space_id != job.space_id:
+                raise NotInSource("the page is in another space by now")
+        except NotInSource:
+            if not await job.unseen():
+                return row.skipped(Reason.GONE_AT_SOURCE)
+            return row.migrated(reason=Reason.KEPT_CLOSED, digest=await restricting.close(job, target))
+        earlier = await job.into_earlier()
+        # In a space of its own the pages above it are there, and restricted as well: all but those above a chosen tree.
+        hiding = await above.hiding(content, target) if earlier or job.scope.roots else []
+        try:
+            if earlier:
+                now = await restricting.bring(job, content, target, hiding, hiding)
                 if now is None:
                     return row.skipped(Reason.CHANGED_ON_SITE)
             else:
-                now = await restricting.wanted(job, content)
+                now = await restricting.wanted(job, content, hiding)
                 await restricting.set_as(job, target, now)
         except restricting.Refused:
             return row.failed(Reason.KEPT_PRIVATE)

@@ -194,8 +194,14 @@ async def _trees(job: Job) -> Trees | None:
     if not job.scope.roots:
         return None
     assert job.space_id is not None
-    parents = {i.id: i.parent async for i in job.source.items(job.space_id) if i.kind == "page"}
-    return Trees(parents, job.scope.roots)
+    parents: dict[str, str | None] = {}
+    restricted: dict[str, int] = {}
+    async for item in job.source.items(job.space_id):
+        if item.kind == "page":
+            parents[item.id] = item.parent
+            if item.restrictions:
+                restricted[item.id] = item.restrictions
+    return Trees(parents, job.scope.roots, restricted)
 
 
 # What of a space moves: the kinds of items that its inventory then lists.

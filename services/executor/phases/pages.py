@@ -27,17 +27,17 @@ async def pages(job: Job) -> None:
         content = await job.source.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.PAGE)) is not None:
-            if await updates.moved_whole(job, there):
+            if job.scope.what == "all" and await job.moved_whole(there):
                 return await updates.bring(job, row, Kind.PAGE, there, content, rewritten, shades)
-            return await _filled(job, row, there, content, rewritten)
-        if row.homepage and (done := await _homepage(job, row, content, rewritten)) is not None:
+            return await _filled(job, row, there, content, rewritten, shades)
+        if row.homepage and (done := await _homepage(job, row, content, rewritten, shades)) is not None:
             return done
         parent, defect = None, None
         if row.parent is not None:
             parent = await job.target(Kind.PAGE, row.parent)
             if parent is None:
                 defect = Reason.PARENT_NOT_MOVED
-        space, private = await job.space(), await shades.private(content)
+        space, private = await job.space(), await shades.private(content, parent)
         for title, clash in titles(content.title):
             if look and (found := await find(job, "page", space.id, title)):
                 if not (await adoptable(job, found, content) and await job.take(row, found.id)):
@@ -83,14 +83,17 @@ async def _there(job: Job, row: Row, kind: Kind) -> str | None:
     return await job.target(kind, row.id) if await job.into_earlier() else None
 
 
-async def _filled(job: Job, row: Row, target: str, content: Content, body: Body) -> Entity:
+async def _filled(job: Job, row: Row, target: str, content: Content, body: Body, shades: Shades) -> Entity:
     """What was made to hold attachments gets its title and body; where only attachments move, it stays as it is."""
     kind = content.kind
     seen = await job.site.content(kind, target)
     if job.scope.what == "attachments":
-        return row.migrated(seen.id, target_version=seen.version, adopted=True)
+        return row.migrated(
+            seen.id, adopted=True
+        )  # without a version: whoever wrote the last one, it was not this plan
     if seen.last_editor not in (None, job.me.account_id):
         return row.failed(Reason.CHANGED_ON_SITE)
+    await shades.draw(content, target)
     update = job.site.update_page if kind == "page" else job.site.update_blogpost
     for title, clash in titles(content.title):
         try:
@@ -103,7 +106,7 @@ async def _filled(job: Job, row: Row, target: str, content: Content, body: Body)
     return row.failed(Reason.TITLE_CLASH)
 
 
-async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> Entity | None:
+async def _homepage(job: Job, row: Row, content: Content, rewritten: Body, shades: Shades) -> Entity | None:
     """The space came with a homepage: it takes the title and body of the source's. None: it stands for another page already, which
     was the source's homepage when an earlier plan moved it."""
     space = await job.space()
@@ -114,6 +117,7 @@ async def _homepage(job: Job, row: Row, content: Content, rewritten: Body) -> En
     seen = await job.site.content("page", space.homepage_id)
     if seen.last_editor not in (None, job.me.account_id):
         return row.failed(Reason.CHANGED_ON_SITE)
+    await shades.draw(content, seen.id)
     for title, clash in titles(content.title):
         try:
             made = await job.site.update_page(
@@ -132,10 +136,10 @@ async def blogposts(job: Job) -> None:
         content = await job.source.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.BLOGPOST)) is not None:
-            if await updates.moved_whole(job, there):
+            if job.scope.what == "all" and await job.moved_whole(there):
                 return await updates.bring(job, row, Kind.BLOGPOST, there, content, rewritten, shades)
-            return await _filled(job, row, there, content, rewritten)
-        space, private = await job.space(), await shades.private(content)
+            return await _filled(job, row, there, content, rewritten, shades)
+        space, private = await job.space(), await shades.private(content, None)
         for title, clash in titles(content.title):
             if look:
                 for found in await job.site.find_content("blogpost", space.id, title):
@@ -184,7 +188,7 @@ async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:
 
 async def second_pass(job: Job) -> None:
     """Bodies whose references could not be resolved at first, or name a page that was renamed."""
-    bodies = await Bodies.of(job)
+    bodies, shades = await Bodies.of(job), Shades(job)
     renamed = await job.pool.fetchval(
         "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task"
         " WHERE t.plan = $1 AND o.kind IN ('page', 'blogpost', 'attachment') AND o.reason = 'title_clash' LIMIT 1",
@@ -206,6 +210,7 @@ async def second_pass(job: Job) -> None:
         told = rewritten.told if first.pending else {}
         if digest(rewritten.text) == first.digest:
             return row.migrated(**told)
+        await shades.draw(content, first.target)
         written = await write_body(
             job,
             row,
@@ -250,7 +255,7 @@ async def message(job: Job, number: int, editor: str | None, when: datetime | No
 async def versions(job: Job) -> None:
     """Replays earlier versions behind the first of them, with which the content was made. The last one is the second
     pass's. How many there are on the site tells how far an earlier attempt came."""
-    bodies = await Bodies.of(job)
+    bodies, shades = await Bodies.of(job), Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         kind = Kind(row.parent or "page")
@@ -258,6 +263,7 @@ async def versions(job: Job) -> None:
         if first is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
         content = await job.source.content(row.id)
+        await shades.draw(content, first["target"])
         seen = await read(job, kind, first["target"])
         number, told = first["target_version"], 0
         async for revision in job.source.versions(row.id, job.saved.options.versions):

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from services.executor.job import Job
 from shared.confluence.model import Content, Restriction
 from shared.confluence.site import OutcomeUnknown, SiteError, SiteUnavailable, Throttled
-from shared.events.catalog.work import Kind
 from shared.events.reasons import GENERIC_GROUPS, Reason
 
 Operation = Literal["read", "update"]
@@ -34,12 +33,20 @@ def digest(holders: Holders) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-async def wanted(job: Job, content: Content) -> Wanted:
+def hides(content: Content) -> bool:
+    """Whether not everybody may see it."""
+    return any(restriction.operation == "read" for restriction in content.restrictions)
+
+
+async def wanted(job: Job, content: Content, above: Sequence[Content] = ()) -> Wanted:
     """The migrator stays in every list, or it would lose the page. A holder who is not on the site is left out; where none is
-    left, the page stays closed."""
+    left, the page stays closed. ``above``: pages that hide it at the source and do not stand above it on the site: it takes
+    over what one of them says. Who is in several lists at once no list can say: then it stays closed, too."""
     holders: dict[Operation, tuple[list[str], list[str]]] = {}
     missing, held = False, set[str]()
-    for restriction in content.restrictions:
+    inherited = [r for page in above for r in page.restrictions if r.operation == "read"]
+    several = len(above) + hides(content) > 1
+    for restriction in (*content.restrictions, *inherited):
         accounts, groups = holders.setdefault(restriction.operation, ([job.me.account_id], []))
         account, group = await _holder(job, restriction)
         missing |= account is None and group is None
@@ -49,7 +56,9 @@ async def wanted(job: Job, content: Content) -> Wanted:
             accounts.append(account)
         if group and group not in groups:
             groups.append(group)
-    if "read" in holders and "read" not in held:
+    if several:
+        holders["read"] = ([job.me.account_id], [])
+    if several or ("read" in holders and "read" not in held):
         return Wanted(holders, Reason.KEPT_CLOSED)
     return Wanted(holders, Reason.PRINCIPAL_NOT_ON_SITE if missing else None)
 
@@ -73,23 +82,40 @@ async def set_as(job: Job, target: str, now: Wanted) -> None:
     except (Throttled, OutcomeUnknown, SiteUnavailable):
         raise
     except SiteError as error:
-        await job.site.set_restrictions(target, {"read": ([job.me.account_id], [])})
+        await close(job, target)
         raise Refused from error
 
 
-async def bring(job: Job, content: Content, target: str, *, ours: bool = False) -> Wanted | None:
-    """Restricts what an earlier plan, or this one (``ours``), made as the source has it now. None: somebody changed the
-    restrictions on the site meanwhile; then they stay as they are."""
-    now = await wanted(job, content)
+async def close(job: Job, target: str) -> str:
+    """To all but the migrator. Returns the digest."""
+    holders: dict[Operation, tuple[list[str], list[str]]] = {"read": ([job.me.account_id], [])}
+    await job.site.set_restrictions(target, holders)
+    return digest(holders)
+
+
+async def bring(
+    job: Job,
+    content: Content,
+    target: str,
+    above: Sequence[Content] = (),
+    was_above: Sequence[Content] = (),
+    *,
+    ours: bool = False,
+) -> Wanted | None:
+    """Restricts what an earlier plan, or this one (``ours``), made as the source has it now. ``was_above``: as ``above``, where it
+    stood until now. None: somebody changed the restrictions on the site meanwhile; then they stay as they are."""
+    now = await wanted(job, content, above)
     if not ours:
-        last = await job.outcome(Kind.RESTRICTION, content.id)
+        last = await job.restricted(content.id, target)
         if last is not None and last["digest"] == now.digest:
             return now
         there = digest(await job.site.restrictions(target))
         if there == now.digest:
             return now
-        before = {digest({}) if last is None else last["digest"], digest({"read": ([job.me.account_id], [])})}
-        if None not in before and there not in before:
+        closed: Holders = {"read": ([job.me.account_id], [])}
+        stood = (await wanted(job, content, was_above)).digest
+        known = {digest({}) if last is None else last["digest"], digest(closed), stood}
+        if None not in known and there not in known:
             return None
     await set_as(job, target, now)
     return now

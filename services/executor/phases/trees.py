@@ -25,10 +25,13 @@ def depths(parents: Mapping[str, str | None], roots: Iterable[str]) -> dict[str,
 
 
 class Trees:
-    """Asked for one item of the space after the other."""
+    """Asked for one item of the space after the other. ``restricted``: of each page that has restrictions, how many."""
 
-    def __init__(self, parents: Mapping[str, str | None], roots: Iterable[str]) -> None:
+    def __init__(
+        self, parents: Mapping[str, str | None], roots: Iterable[str], restricted: Mapping[str, int] | None = None
+    ) -> None:
         self._depths = depths(parents, roots)
+        self._parents, self._restricted = parents, restricted or {}
         self._files: set[str] = set()
         self._waiting: list[Item] = []
 
@@ -38,7 +41,10 @@ class Trees:
             depth = self._depths.get(item.id)
             if depth is None:
                 return None
-            return replace(item, depth=depth, parent=item.parent if depth else None)
+            if depth:
+                return replace(item, depth=depth)
+            # At the top of the site's space nothing hides it any more but what it says itself.
+            return replace(item, depth=0, parent=None, restrictions=item.restrictions + self._above(item.id))
         if item.container in self._depths or (item.kind == "comment" and item.container in self._files):
             if item.kind == "attachment":
                 self._files.add(item.id)
@@ -46,6 +52,14 @@ class Trees:
         if item.kind == "comment":
             self._waiting.append(item)
         return None
+
+    def _above(self, page: str) -> int:
+        """How many restrictions the pages above it have."""
+        seen, at = {page}, self._parents.get(page)
+        while at is not None and at not in seen:
+            seen.add(at)
+            at = self._parents.get(at)
+        return sum(self._restricted.get(above, 0) for above in seen - {page})
 
     def held_back(self) -> list[Item]:
         return [item for item in self._waiting if item.container in self._files]

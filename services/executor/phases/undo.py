@@ -191,7 +191,8 @@ async def _comment(job: Job, target: str) -> SiteComment | None:
 
 
 async def space(job: Job) -> None:
-    """The space, if the plan made it and nothing is in it but the homepage that came with it."""
+    """The space, if the plan made it and nothing is in it but the homepage that came with it, on which nothing hangs."""
+    things = _Things(job)
 
     async def handle(row: Row, look: bool) -> Entity:
         target = await job.target(Kind.SPACE, row.id)
@@ -201,9 +202,9 @@ async def space(job: Job) -> None:
             return row.skipped(Reason.GONE_ON_SITE)
         if there is None or there.id != target:
             return _undone(row, target) if look else row.skipped(Reason.GONE_ON_SITE)
-        async for page in job.site.contents("page", there.id):
+        async for page in job.site.contents("page", there.id, archived=True):
             empty = page.id == there.homepage_id and page.last_editor == job.me.account_id
-            if not empty or await job.is_mapped(page.id):
+            if not empty or await job.is_mapped(page.id) or await things.in_use(Kind.PAGE, page.id):
                 return row.skipped(Reason.IN_USE)
         async for _ in job.site.contents("blogpost", there.id):
             return row.skipped(Reason.IN_USE)

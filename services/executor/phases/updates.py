@@ -16,17 +16,6 @@ from shared.events.catalog.work import Entity, Kind
 from shared.events.reasons import Reason
 
 
-async def moved_whole(job: Job, target: str) -> bool:
-    """Whether what is there is a moved page or blog post, not one that was made to hold attachments."""
-    what = await job.pool.fetchval(
-        "SELECT t.what FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
-        " WHERE o.target = $1 AND p.ledger = ANY($2) AND o.kind IN ('page', 'blogpost') ORDER BY o.position DESC LIMIT 1",
-        target,
-        job.ledgers,
-    )
-    return job.scope.what == "all" and what != "attachments"
-
-
 async def bring(job: Job, row: Row, kind: Kind, target: str, content: Content, body: Body, shades: Shades) -> Entity:
     """Text, title and place of a page or blog post that an earlier plan moved."""
     try:
@@ -35,7 +24,7 @@ async def bring(job: Job, row: Row, kind: Kind, target: str, content: Content, b
         return row.skipped(Reason.GONE_ON_SITE)
     written = await job.written(kind, row.id)
     # A version above the recorded one may be an earlier attempt's of this very chunk.
-    ours = written is not None and not written.foreign and _untouched(job, seen, written)
+    ours = written is not None and not written.foreign and _untouched(job, row, seen, written)
     if kind is Kind.PAGE and not row.homepage:
         place = await _place(job, row, seen, written)
         if isinstance(place, Reason):
@@ -47,9 +36,10 @@ async def bring(job: Job, row: Row, kind: Kind, target: str, content: Content, b
     titled = _titled(seen.title, content.title, clashed)
     if not (same and titled) and not ours:
         return row.skipped(Reason.CHANGED_ON_SITE)
-    await shades.draw(content, target)
     if place:
-        await _move(job, row, target)
+        await _move(job, row, target, content, shades)
+    else:
+        await shades.draw(content, target)
     if same and titled:
         clash = Reason.TITLE_CLASH if clashed else None
         # A version that somebody else made of it is not recorded: it stays theirs for every plan that comes.
@@ -69,10 +59,10 @@ async def bring(job: Job, row: Row, kind: Kind, target: str, content: Content, b
     return row.failed(Reason.TITLE_CLASH)
 
 
-def _untouched(job: Job, seen: SiteContent, written: Written) -> bool:
+def _untouched(job: Job, row: Row, seen: SiteContent, written: Written) -> bool:
     if seen.version == written.version:
         return True
-    again = job.claim.look_first and seen.version == written.version + 1
+    again = job.has_begun(row) and seen.version == written.version + 1
     return again and seen.last_editor == job.me.account_id
 
 
@@ -103,13 +93,11 @@ async def _place(job: Job, row: Row, seen: SiteContent, written: Written | None)
     return True if seen.parent == stood else Reason.CHANGED_ON_SITE
 
 
-async def _move(job: Job, row: Row, target: str) -> None:
+async def _move(job: Job, row: Row, target: str, content: Content, shades: Shades) -> None:
     """Below its new parent, or to the top. Its place among the others there is the phase of order's."""
-    if row.parent is not None:
-        parent = await job.target(Kind.PAGE, row.parent)
-        assert parent is not None
-        await job.site.move_page(target, "append", parent)
-        return
-    top = [page.id for page in await job.site.root_pages((await job.space()).id) if page.id != target]
-    if top:
-        await job.site.move_page(target, "after", top[-1])
+    parent = await job.target(Kind.PAGE, row.parent) if row.parent is not None else None
+    async with shades.moving(content, target, parent):
+        if parent is not None:
+            await job.site.move_page(target, "append", parent)
+        elif top := [page.id for page in await job.site.root_pages((await job.space()).id) if page.id != target]:
+            await job.site.move_page(target, "after", top[-1])

@@ -1,8 +1,12 @@
 """Verification: what the space holds on the site, read back by id and by the lists of a page, against what was recorded.
 
 Titles, the tree, the text of bodies and comments, sizes and digests of files, labels, restrictions. A body whose digest is that
-of what was sent is right; of another one, which the site may have written in its own way, the text is compared. It also finds strays: content that the migrator's account made in the space and that stands for nothing, left behind by a
-worker that lost its lease with a request under way. They are removed, and named in the chunk's end.
+of what was sent is right; of another one, which the site may have written in its own way, the text is compared. It also finds
+strays: content that the migrator's account made in the space and that stands for nothing, left behind by a worker that lost its
+lease with a request under way. They are removed, and named in the chunk's end.
+
+While nobody has seen the space, it is also the last look at who may see a page: what came to be hidden at the source since it was
+listed is hidden here before the space is opened, and what is not there any more is closed. The chunk's end names both.
 """
 
 import hashlib
@@ -10,14 +14,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+import asyncpg
 import structlog
 
 from services.executor.bodies import Bodies
 from services.executor.job import Draining, Job, Row
+from services.executor.phases import restricting
+from services.executor.phases.above import Above
 from services.executor.phases.comments import quoted
 from services.executor.phases.common import digest
 from shared.confluence import storage
+from shared.confluence.model import Content
 from shared.confluence.site import NotOnSite, SiteAttachment, SiteComment, SiteContent
+from shared.confluence.source import NotInSource
 from shared.events.catalog.chunk import Difference
 from shared.events.catalog.work import Kind, Outcome
 from shared.events.reasons import Reason
@@ -32,10 +41,11 @@ What = Literal["missing", "title", "size", "parent", "text", "digest", "place", 
 
 @dataclass(slots=True)
 class Findings:
-    """``strays``: ids on the site that were removed. ``differences``: by the source's ids."""
+    """``strays``: ids on the site that were removed. ``differences``: by the source's ids. ``mended``: what was put right."""
 
     strays: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    mended: list[Difference] = field(default_factory=list)
 
     def differs(self, kind: Kind, id: str, what: What) -> None:
         self.differences.append(Difference(kind=kind, id=id, what=what))
@@ -75,6 +85,7 @@ async def verify(job: Job) -> None:
         (),
         strays=found.strays,
         differences=found.differences[:500],
+        mended=found.mended[:500],
         fatal=Reason.VERIFICATION_DIFFERENCE if found.differences else None,
     )
 
@@ -100,14 +111,14 @@ async def _is_stray(job: Job, found: SiteContent | SiteAttachment | SiteComment)
     there only what came since the task began, by the site's clock or by ours."""
     if found.author != job.me.account_id or await job.is_mapped(found.id):
         return False
-    if job.chain.unfinished or not await job.into_earlier():
+    if await job.unseen():
         return True
     return found.created_at is not None and found.created_at > job.started_at - _CLOCKS_APART
 
 
 class _Verifier:
     def __init__(self, job: Job, bodies: Bodies) -> None:
-        self._job, self._bodies, self.found = job, bodies, Findings()
+        self._job, self._bodies, self.found, self._above = job, bodies, Findings(), Above(job)
         # What earlier plans moved into a space that is open by now is people's own matter.
         self._looked_at = job.tasks if job.chain.unfinished else [job.claim.work.task]
 
@@ -123,11 +134,62 @@ class _Verifier:
             self.found.differs(kind, row.id, "missing")
             return
         sent = await self._sent(kind, row.id)
-        if sent is not None and seen.last_editor == self._job.me.account_id:  # else people work on it already
-            await self._page(row, kind, seen, sent)
+        own = sent is not None and seen.last_editor == self._job.me.account_id  # else people work on it already
+        unseen = await self._job.unseen()
+        content = await self._at_source(row.id) if own or unseen else None
+        if unseen:
+            await self._hidden(row, kind, seen, sent, content)
+        if content is not None and sent is not None and own:
+            await self._page(row, kind, seen, sent, content)
         await self._attachments(row, place, target)
         await self._comments(row, place, target)
-        await self._besides(row, place, target)
+        await self._besides(row, place, target, content)
+
+    async def _at_source(self, id: str) -> Content | None:
+        """None: it is not in this space any more."""
+        try:
+            content = await self._job.source.content(id)
+        except NotInSource:
+            return None
+        return content if content.space_id == self._job.space_id else None
+
+    async def _hidden(
+        self, row: Row, kind: Kind, seen: SiteContent, sent: Sent | None, content: Content | None
+    ) -> None:
+        """Hides it as the source does now; what is gone there, nobody knows who might see."""
+        job = self._job
+        if content is None:
+            if "read" not in await job.site.restrictions(seen.id):
+                await restricting.close(job, seen.id)
+                self.found.mended.append(Difference(kind=Kind.RESTRICTION, id=row.id, what="closed"))
+            return
+        item = await self._listed(kind, row.id)
+        lost = sent is None or sent.reason == Reason.PARENT_NOT_MOVED
+        where_it_was = item is not None and not lost and item["parent"] == content.parent
+        above = [] if where_it_was else await self._above.hiding(content, seen.id)
+        if not above and not restricting.hides(content):
+            return
+        now = await restricting.wanted(job, content, above)
+        last = await job.restricted(row.id, seen.id)
+        if (last is not None and last["digest"] == now.digest) or (
+            restricting.digest(await job.site.restrictions(seen.id)) == now.digest
+        ):
+            return
+        try:
+            await restricting.set_as(job, seen.id, now)
+        except restricting.Refused:
+            self.found.differs(Kind.RESTRICTION, row.id, "missing")
+            return
+        self.found.mended.append(Difference(kind=Kind.RESTRICTION, id=row.id, what="restricted"))
+
+    async def _listed(self, kind: Kind, id: str) -> asyncpg.Record | None:
+        return await self._job.pool.fetchrow(
+            "SELECT parent, homepage FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3 AND id = $4",
+            self._job.claim.work.task,
+            self._job.listing,
+            kind.value,
+            id,
+        )
 
     async def _sent(self, kind: Kind, id: str) -> Sent | None:
         """Of a page what was last recorded: by the second pass over its body, if that wrote."""
@@ -136,19 +198,12 @@ class _Verifier:
             return None
         return Sent(id, None, None if written.pending else written.digest, written.reason)
 
-    async def _page(self, row: Row, kind: Kind, seen: SiteContent, sent: Sent) -> None:
-        item = await self._job.pool.fetchrow(
-            "SELECT parent, homepage FROM work.inventory WHERE task = $1 AND epoch = $2 AND kind = $3 AND id = $4",
-            self._job.claim.work.task,
-            self._job.listing,
-            kind.value,
-            row.id,
-        )
+    async def _page(self, row: Row, kind: Kind, seen: SiteContent, sent: Sent, content: Content) -> None:
+        item = await self._listed(kind, row.id)
         if item is not None and kind is Kind.PAGE and not item["homepage"] and sent.reason != Reason.PARENT_NOT_MOVED:
             parent = await self._job.target(Kind.PAGE, item["parent"]) if item["parent"] else None
             if seen.parent != parent:
                 self.found.differs(kind, row.id, "parent")
-        content = await self._job.source.content(row.id)
         title = content.title[:255] or "Untitled"
         # A renamed one keeps the beginning of its title.
         renamed = sent.reason == Reason.TITLE_CLASH and seen.title.startswith(title[:200])
@@ -252,7 +307,10 @@ class _Verifier:
     async def _words(self, there: SiteComment, sent: Sent) -> None:
         if digest(there.body) == sent.digest:
             return
-        comment = await self._job.source.comment(sent.id)
+        try:
+            comment = await self._job.source.comment(sent.id)
+        except NotInSource:
+            return  # nothing is left to compare with
         if comment.format != "storage":
             return
         wanted = (await self._bodies.rewrite(comment)).text
@@ -261,7 +319,9 @@ class _Verifier:
         if storage.plain_text(there.body) != storage.plain_text(wanted):
             self.found.differs(Kind.COMMENT, sent.id, "text")
 
-    async def _besides(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
+    async def _besides(
+        self, row: Row, place: Literal["page", "blogpost"], target: str, content: Content | None
+    ) -> None:
         """Labels and restrictions, of those that have any."""
         kinds = {
             Kind(r["kind"])
@@ -276,8 +336,9 @@ class _Verifier:
         }
         if Kind.RESTRICTION in kinds and not await self._job.site.restrictions(target):
             self.found.differs(Kind.RESTRICTION, row.id, "missing")
-        if Kind.LABEL in kinds:
-            wanted = {name.lower() for name in (await self._job.source.content(row.id)).labels}
+        content = content or (await self._at_source(row.id) if Kind.LABEL in kinds else None)
+        if Kind.LABEL in kinds and content is not None:
+            wanted = {name.lower() for name in content.labels}
             if not wanted <= {name.lower() for name in await self._job.site.labels(place, target)}:
                 self.found.differs(Kind.LABEL, row.id, "missing")
 

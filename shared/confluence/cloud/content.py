@@ -194,9 +194,15 @@ class Contents:
         ]
         return [content for content in found if content.title == title and content.space_id == space_id]
 
-    async def contents(self, kind: Kind, space_id: str, body: bool = False) -> AsyncIterator[SiteContent]:
-        """All current pages or blog posts of a space, in no promised order (v2)."""
-        params: dict[str, str | int] = {"status": "current", "limit": PAGE_WITH_BODIES if body else PAGE}
+    async def contents(
+        self, kind: Kind, space_id: str, body: bool = False, *, archived: bool = False
+    ) -> AsyncIterator[SiteContent]:
+        """All current pages or blog posts of a space, in no promised order (v2). ``archived``: those pages, too."""
+        statuses = ["current", "archived"] if archived and kind == "page" else ["current"]
+        params: dict[str, str | int | Sequence[str]] = {
+            "status": statuses,
+            "limit": PAGE_WITH_BODIES if body else PAGE,
+        }
         if body:
             params["body-format"] = "storage"
         async for data in self._site.each(f"list {kind}s", f"/wiki/api/v2/spaces/{space_id}/{PLURAL[kind]}", params):

@@ -57,17 +57,19 @@ class InventoryResult(Part):
 
 
 class Difference(Part):
-    """Something that verification found on the site otherwise than it was sent."""
+    """Something that verification found on the site otherwise than it was sent, or otherwise than the source has it now:
+    ``restricted``: hidden at the source since it was listed; ``closed``: not there any more, and who may see it not known."""
 
     kind: Kind
     id: EntityId
-    what: Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable"]
+    what: Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable", "restricted", "closed"]
 
 
 class ChunkEnded(ChunkEvent):
     """The chunk is done. ``entities``: those not recorded by an earlier event of the chunk.
 
     ``fatal``: the space cannot go on. ``strays``: content that a superseded worker left behind, removed by verification.
+    ``mended``: differences that verification put right before the space was opened.
     """
 
     entities: tuple[Entity, ...]
@@ -75,3 +77,4 @@ class ChunkEnded(ChunkEvent):
     fatal: Reason | None = None
     strays: tuple[EntityId, ...] = ()
     differences: tuple[Difference, ...] = ()
+    mended: tuple[Difference, ...] = ()

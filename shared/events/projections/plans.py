@@ -268,7 +268,9 @@ async def _chunk(connection: Connection, schema: str, row: Recorded, event: chun
 
 async def _found(connection: Connection, schema: str, row: Recorded, event: chunk.ChunkEnded) -> None:
     """What verification found, and what the inventory counted besides."""
-    found: list[tuple[str, str, str]] = [(each.kind.value, each.id, each.what) for each in event.differences]
+    found: list[tuple[str, str, str]] = [
+        (each.kind.value, each.id, each.what) for each in (*event.differences, *event.mended)
+    ]
     found += [("content", id, "stray") for id in event.strays]
     await connection.executemany(
         f"INSERT INTO {schema}.difference SELECT c.task, $2, $3, $4, $5 FROM {schema}.chunk c WHERE c.chunk = $1"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.executor.entities import work_through
-from services.executor.job import Draining, Row
-from shared.confluence.site import OutcomeUnknown, SiteForbids, SiteUnavailable
+from services.executor.job import Draining, Job, Row
+from shared.confluence.site import OutcomeUnknown, SiteForbids, SiteUnavailable, Throttled
 from shared.events.catalog.work import Entity, Kind, Outcome
 from shared.events.reasons import Reason
 
@@ -47,8 +47,19 @@ class Site:
         return row.migrated(f"t{row.id}")
 
 
+class FakeJob:
+    """What the loop needs of a job, without the rest."""
+
+    def __init__(self, claim: FakeClaim) -> None:
+        self.claim: Any = claim
+        self.settings, self.saved = SimpleNamespace(patience=60.0), SimpleNamespace(follow=None)
+        self._begun: set[tuple[Kind, str]] = set()
+
+    begun, has_begun = Job.begun, Job.has_begun
+
+
 def job(claim: FakeClaim) -> Any:
-    return SimpleNamespace(claim=claim, settings=SimpleNamespace(patience=60.0), saved=SimpleNamespace(follow=None))
+    return FakeJob(claim)
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +134,19 @@ async def test_a_process_that_shuts_down_releases_the_chunk_with_what_it_has() -
         await work_through(job(claim), ROWS, handle)
     assert claim.released is not None
     assert [e.id for e in claim.released] == ["0", "1"]
+
+
+async def test_what_the_site_put_off_after_it_had_made_a_part_is_looked_for() -> None:
+    """A file whose second version is told to wait is there already with its first."""
+    working = job(FakeClaim())
+    asked: list[bool] = []
+
+    async def handle(row: Row, look: bool) -> Entity:
+        asked.append(look)
+        if len(asked) == 1:
+            working.begun(row)
+            raise Throttled("wait", None)
+        return row.migrated("t")
+
+    await work_through(working, ROWS[:1], handle)
+    assert asked == [False, True]

@@ -41,8 +41,10 @@ def test_only_a_delta_takes_what_changed_or_stands_elsewhere(kind: Kind, now: Li
 
 
 @pytest.mark.parametrize("follow", FOLLOWS)
-def test_bodies_of_a_space_that_was_never_verified_are_gone_over_again(follow: Follow) -> None:
-    assert takes(follow, Kind.BODY, NOW, MOVED, unfinished=True)
+def test_in_a_space_that_nobody_has_seen_bodies_and_restrictions_are_gone_over_again(follow: Follow) -> None:
+    for kind in (Kind.BODY, Kind.RESTRICTION):
+        assert takes(follow, kind, NOW, MOVED, unfinished=True)
+        assert takes(follow, kind, NOW, Earlier(), unfinished=True), "also where it was not listed before"
 
 
 @pytest.mark.parametrize("follow", FOLLOWS)

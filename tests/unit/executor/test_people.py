@@ -81,6 +81,8 @@ class Town:
             saved=saved,
             rows=listed,
             chain=Chain(plans=(self.plan,)),
+            begun=lambda _: None,
+            has_begun=lambda _: False,
         )
         await run(job)
         return claim.ended

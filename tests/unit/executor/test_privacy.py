@@ -66,7 +66,7 @@ class FakeSource:
         return SimpleNamespace(name="Docs", description="all about it")
 
     async def content(self, id: str) -> Any:
-        return SimpleNamespace(restrictions=self.restrictions)
+        return SimpleNamespace(restrictions=self.restrictions, space_id="1")
 
 
 class FakeJob:
@@ -75,13 +75,16 @@ class FakeJob:
     def __init__(self, site: FakeSite, source: FakeSource, rows: list[Row], *, closed: bool = False) -> None:
         self.claim, self.site, self.source = FakeClaim(), site, source
         self.me, self.space_id, self.markers = SimpleNamespace(account_id=ME), "1", ["marker"]
-        self.saved = SimpleNamespace(follow=None)
+        self.saved, self.scope = SimpleNamespace(follow=None), SimpleNamespace(what="all", roots=())
         self.pool, self._rows, self._closed = self, rows, closed
 
     async def fetchval(self, query: str, *_: Any) -> Any:
         return (self._closed or None) if "kind = 'restriction'" in query else "c"
 
     async def into_earlier(self) -> bool:
+        return False
+
+    def has_begun(self, row: Row) -> bool:
         return False
 
     async def rows(self) -> list[Row]:

@@ -26,7 +26,11 @@ async def pool(database: Database) -> AsyncIterator[asyncpg.Pool]:
 def worker(pool: asyncpg.Pool, source: str = "source") -> Any:
     """What of a job ``take`` looks at."""
     return SimpleNamespace(
-        pool=pool, site_id="site", source_id=source, claim=SimpleNamespace(work=SimpleNamespace(task="task"))
+        pool=pool,
+        site_id="site",
+        source_id=source,
+        claim=SimpleNamespace(work=SimpleNamespace(task="task")),
+        begun=lambda _: None,
     )
 
 

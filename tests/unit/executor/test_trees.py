@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +21,14 @@ def test_a_tree_is_its_root_and_everything_below_counted_from_the_root() -> None
     trees = Trees(PARENTS, ["2"])
     taken = [trees.taken(page(id, depth)) for id, depth in (("1", 0), ("2", 1), ("3", 2), ("4", 2), ("5", 0))]
     assert [(i.id, i.parent, i.depth) for i in taken if i] == [("2", None, 0), ("3", "2", 1), ("4", "2", 1)]
+
+
+def test_what_is_restricted_above_a_root_is_the_roots_matter_and_no_other_pages() -> None:
+    trees = Trees(PARENTS, ["3", "6"], {"1": 2, "2": 1, "3": 1, "6": 4})
+    taken = [trees.taken(replace(page(id, 0), restrictions=own)) for id, own in (("3", 1), ("6", 4))]
+    assert [(i.id, i.restrictions) for i in taken if i] == [("3", 4), ("6", 4)]
+    whole = Trees(PARENTS, ["1"], {"1": 2, "2": 1})
+    assert [i.restrictions for i in map(whole.taken, (page("1", 0), page("2", 1), page("3", 2))) if i] == [0, 0, 0]
 
 
 def test_a_root_below_another_root_stays_where_it_is() -> None:
