@@ -9,6 +9,7 @@ import asyncpg
 from services.executor.dry.site import DrySite
 from services.executor.following import Chain
 from shared.confluence.cloud import CloudSite
+from shared.confluence.model import Content
 from shared.confluence.site import Account, SiteSpace
 from shared.confluence.source import Source
 from shared.confluence.spacekey import site_key
@@ -314,6 +315,10 @@ class Job:
             kind.value,
             id,
         )
+
+    async def content(self, id: str) -> Content:
+        """A page or blog post of the source; where it stands there is told only where that decides who may see it now."""
+        return await self.source.content(id, placed=await self.into_earlier())
 
     async def restricted(self, id: str, target: str) -> asyncpg.Record | None:
         """What was recorded last of the restrictions of what stands at ``target``, by whichever plan: digest."""

@@ -72,7 +72,7 @@ class _Mover:
     async def _text(self, container: str) -> str:
         """The body as it is on the site, the markers still in it."""
         if self._page[0] != container:
-            content = await self._job.source.content(container)
+            content = await self._job.content(container)
             self._page = (container, (await self._bodies.rewrite(content, markers=True)).text)
         return self._page[1]
 

@@ -22,7 +22,7 @@ async def labels(job: Job) -> None:
             await job.site.add_space_labels((await job.space()).key, (await job.source.space(row.id)).labels)
         else:
             await shades.over(row.id)
-            await job.site.add_labels(target, (await job.source.content(row.id)).labels)
+            await job.site.add_labels(target, (await job.content(row.id)).labels)
         return row.migrated()
 
     await job.claim.end(await work_through(job, await job.rows(), handle))

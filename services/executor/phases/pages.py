@@ -24,7 +24,7 @@ async def pages(job: Job) -> None:
     bodies, shades = await Bodies.of(job), Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
-        content = await job.source.content(row.id)
+        content = await job.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.PAGE)) is not None:
             if job.scope.what == "all" and await job.moved_whole(there):
@@ -133,7 +133,7 @@ async def blogposts(job: Job) -> None:
     bodies, shades = await Bodies.of(job), Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
-        content = await job.source.content(row.id)
+        content = await job.content(row.id)
         rewritten = await first_body(job, bodies, content)
         if (there := await _there(job, row, Kind.BLOGPOST)) is not None:
             if job.scope.what == "all" and await job.moved_whole(there):
@@ -205,7 +205,7 @@ async def second_pass(job: Job) -> None:
             return row.skipped(Reason(own["reason"]))  # an earlier plan's, which is left as it is
         if not first.pending and not renamed:
             return row.migrated()
-        content = await job.source.content(row.id)
+        content = await job.content(row.id)
         rewritten = await bodies.rewrite(content)
         told = rewritten.told if first.pending else {}
         if digest(rewritten.text) == first.digest:
@@ -262,7 +262,7 @@ async def versions(job: Job) -> None:
         first = await job.outcome(kind, row.id)
         if first is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        content = await job.source.content(row.id)
+        content = await job.content(row.id)
         await shades.draw(content, first["target"])
         seen = await read(job, kind, first["target"])
         number, told = first["target_version"], 0
@@ -292,7 +292,7 @@ async def owners(job: Job) -> None:
         target = await job.target(Kind.PAGE, row.id)
         if target is None:
             return row.skipped(Reason.PARENT_NOT_MOVED)
-        creator = (await job.source.content(row.id)).creator
+        creator = (await job.content(row.id)).creator
         account = await job.account(creator) if creator else None
         if account is None:
             return row.migrated(reason=Reason.PRINCIPAL_NOT_ON_SITE)

@@ -58,7 +58,7 @@ async def _content(job: Job, kind: Kind, id: str) -> Content | Comment | Attachm
         case Kind.ATTACHMENT:
             return await job.source.attachment(id)
         case _:
-            return await job.source.content(id)
+            return await job.content(id)
 
 
 async def origin(job: Job, content: Content | Comment | Attachment) -> dict[str, Any]:

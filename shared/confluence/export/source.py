@@ -246,7 +246,7 @@ class ExportSource:
         async for person in self.related_people(space.id):
             yield Named(person)
 
-    async def content(self, id: str) -> Content:
+    async def content(self, id: str, *, placed: bool = True) -> Content:
         row = await self._row(
             """SELECT c.kind, c.space, c.title, c.version, c.creator, c.created, c.modifier, c.modified, c.parent,
                       b.format, b.data

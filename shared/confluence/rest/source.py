@@ -35,7 +35,7 @@ from shared.confluence.rest.people import People
 from shared.confluence.rest.rights import Rights
 from shared.confluence.source import FileMissing, NotInSource
 
-CONTENT = f"body.storage,version,history,space,ancestors,metadata.labels,{shapes.RESTRICTIONS}"
+CONTENT = f"body.storage,version,history,space,metadata.labels,{shapes.RESTRICTIONS}"
 COMMENT = "body.storage,version,history,container,ancestors,extensions.inlineProperties,extensions.resolution"
 ATTACHMENT = "version,history,container,metadata.labels"
 ITEM = (
@@ -43,7 +43,7 @@ ITEM = (
     "children.attachment.version,children.attachment.metadata.labels"
 )
 SURVEY = (
-    f"{CONTENT},extensions.position,"
+    f"{CONTENT},ancestors,extensions.position,"
     "children.attachment.version,children.attachment.history,children.attachment.metadata.labels"
 )
 SURVEYED_FILE = "version,history,metadata.labels"
@@ -364,8 +364,9 @@ class RestSource:
 
     # --- one entity ---------------------------------------------------------------------------------------------------
 
-    async def content(self, id: str) -> Content:
-        row = await self._rights.complete(await self._one(id, ("page", "blogpost"), CONTENT))
+    async def content(self, id: str, *, placed: bool = True) -> Content:
+        expand = f"{CONTENT},ancestors" if placed else CONTENT
+        row = await self._rights.complete(await self._one(id, ("page", "blogpost"), expand))
         content = shapes.content(row)
         labels = (row.get("metadata") or {}).get("labels") or {}
         if len(labels.get("results") or ()) >= int(labels.get("limit") or 1):
