@@ -63,6 +63,12 @@ RESULTS = {
     "error": ("danger", "✕", "Error"),
     "not_checked": ("neutral", "○", "Not checked"),
 }
+# What verification put right by itself, by what it found: of one, and of several.
+MENDED = {
+    "restricted": ("page that the source hides by now was hidden", "pages that the source hides by now were hidden"),
+    "closed": ("page was closed to all but the migrator", "pages were closed to all but the migrator"),
+    "stray": ("stray of an interrupted worker was removed", "strays of interrupted workers were removed"),
+}
 OUTCOMES = {"failed": "Failed", "migrated": "Moved with a defect", "skipped": "Skipped"}
 # Reasons that only follow from another one, which is listed before them.
 CONSEQUENCES = frozenset({Reason.SPACE_FAILED, Reason.PLAN_STOPPED, Reason.PARENT_NOT_MOVED})
@@ -141,6 +147,11 @@ def number(value: int) -> str:
 def counted(value: int, kind: str) -> str:
     """ "1 page", "12,431 pages"."""
     return f"{number(value)} {KIND_WORDS[kind][value != 1]}"
+
+
+def mended(value: int, what: str) -> str:
+    """ "2 pages that the source hides by now were hidden"."""
+    return f"{number(value)} {MENDED[what][value != 1]}"
 
 
 def duration(start: datetime, end: datetime) -> str:

@@ -27,6 +27,8 @@ PAGE = 100
 async def report_page(service: PartsOf, plan: Id) -> Response:
     """Sums, causes, what is left behind and what is to do by hand; the lists themselves are one link further."""
     found = await plan_of(service, plan)
+    found_by = Counter(each.what for each in await service.reads.differences(plan))
+    mended = [words.mended(found_by.pop(what), what) for what in words.MENDED if what in found_by]
     left: Counter[str] = Counter()
     for each in await service.reads.left_behind(plan):
         left[each.kind] += each.count
@@ -34,7 +36,8 @@ async def report_page(service: PartsOf, plan: Id) -> Response:
         service,
         "report.html",
         plan=found,
-        differences=len(await service.reads.differences(plan)),
+        differences=found_by.total(),
+        mended=mended,
         left=[(kind, count, words.LEFT_BEHIND.get(kind, "")) for kind, count in left.most_common()],
         lines=await Checklist(service.reads.pool).lines(plan),
         told=await Invitations(service.reads.pool).told(plan) if invitable(found) else None,

@@ -36,9 +36,13 @@ class Above:
             page = (await self._job.site.content("page", page)).parent
         return path
 
+    async def restricted(self, content: Content) -> list[Content]:
+        """The view-restricted pages above it at the source: one of them may have lent it its own restriction."""
+        return [page for page in await self.at_source(content) if restricting.hides(page)]
+
     async def hiding(self, content: Content, place: str | None) -> list[Content]:
-        """The view-restricted pages above it at the source that are not above ``place`` on the site, nor that itself."""
-        found = [page for page in await self.at_source(content) if restricting.hides(page)]
+        """Those of them that are not above ``place`` on the site, nor that itself: there it has to be hidden by itself."""
+        found = await self.restricted(content)
         if not found:
             return []
         there = set(await self.on_site(place))

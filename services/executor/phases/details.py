@@ -192,7 +192,7 @@ async def restrictions(job: Job) -> None:
         hiding = await above.hiding(content, target) if earlier or job.scope.roots else []
         try:
             if earlier:
-                now = await restricting.bring(job, content, target, hiding, hiding)
+                now = await restricting.bring(job, content, target, hiding, await above.restricted(content))
                 if now is None:
                     return row.skipped(Reason.CHANGED_ON_SITE)
             else:

@@ -98,24 +98,26 @@ async def bring(
     content: Content,
     target: str,
     above: Sequence[Content] = (),
-    was_above: Sequence[Content] = (),
+    lent: Sequence[Content] = (),
     *,
     ours: bool = False,
 ) -> Wanted | None:
-    """Restricts what an earlier plan, or this one (``ours``), made as the source has it now. ``was_above``: as ``above``, where it
-    stood until now. None: somebody changed the restrictions on the site meanwhile; then they stay as they are."""
+    """Restricts what an earlier plan, or this one (``ours``), made as the source has it now. ``lent``: pages whose restrictions it may
+    have taken over where it stood until now. None: somebody changed the restrictions on the site meanwhile; then they stay as
+    they are, and so they do, as what was wanted, where nothing has changed at the source."""
     now = await wanted(job, content, above)
     if not ours:
         last = await job.restricted(content.id, target)
-        if last is not None and last["digest"] == now.digest:
+        unchanged = last is not None and last["digest"] == now.digest
+        if unchanged and not lent:
             return now
         there = digest(await job.site.restrictions(target))
         if there == now.digest:
             return now
         closed: Holders = {"read": ([job.me.account_id], [])}
-        stood = (await wanted(job, content, was_above)).digest
-        known = {digest({}) if last is None else last["digest"], digest(closed), stood}
+        taken_over = (await wanted(job, content, lent)).digest
+        known = {digest({}) if last is None else last["digest"], digest(closed), taken_over}
         if None not in known and there not in known:
-            return None
+            return now if unchanged else None
     await set_as(job, target, now)
     return now

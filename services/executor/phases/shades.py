@@ -6,12 +6,13 @@ written to a page, or hung on it, its own restrictions and those of the pages ab
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from services.executor.job import ChangedOnSite, Job
 from services.executor.phases import restricting
 from services.executor.phases.above import Above
 from shared.confluence.model import Content
+from shared.confluence.site import NotOnSite
 from shared.confluence.source import NotInSource
 from shared.events.catalog.work import Kind
 
@@ -61,11 +62,11 @@ class Shades:
         await self._draw_above(content)
         stood, stands = await self._above.hiding(content, target), await self._above.hiding(content, parent)
         both = [*stands, *(page for page in stood if page.id not in {other.id for other in stands})]
-        await self._restrict(content, target, both, stood)
+        await self._restrict(content, target, both)
         await self._close_below(target, await self._above.on_site(parent))
         yield
         if len(both) > len(stands):
-            await self._restrict(content, target, stands, both)
+            await self._restrict(content, target, stands, ours=True)
         self._drawn.add(content.id)
 
     async def _close_below(self, top: str, new: list[str]) -> None:
@@ -89,7 +90,7 @@ class Shades:
             content = await self._job.source.content(id)
         except NotInSource as gone:
             raise ChangedOnSite from gone
-        hiding = [page for page in await self._above.at_source(content) if restricting.hides(page)]
+        hiding = await self._above.restricted(content)
         if [page for page in hiding if await self._job.target(Kind.PAGE, page.id) not in path]:
             if not await self._job.takes_page(id):
                 raise ChangedOnSite
@@ -103,21 +104,22 @@ class Shades:
             if page.id in self._drawn:
                 continue
             if (target := await self._job.target(Kind.PAGE, page.id)) is not None:
-                await self._draw(page, target)
+                with suppress(NotOnSite):  # then it is above nothing there
+                    await self._draw(page, target)
             self._drawn.add(page.id)
 
     async def _draw(self, content: Content, target: str, made_now: bool = False) -> None:
         above = await self._above.hiding(content, target)
-        await self._restrict(content, target, above, above, ours=made_now)
+        if content.restrictions or above or not made_now:
+            await self._restrict(content, target, above, ours=made_now)
         self._drawn.add(content.id)
 
-    async def _restrict(
-        self, content: Content, target: str, above: Sequence[Content], stood: Sequence[Content], *, ours: bool = False
-    ) -> None:
-        if not content.restrictions and not above and not stood:
+    async def _restrict(self, content: Content, target: str, above: Sequence[Content], *, ours: bool = False) -> None:
+        lent = await self._above.restricted(content)
+        if not content.restrictions and not lent:
             return
         try:
-            now = await restricting.bring(self._job, content, target, above, stood, ours=ours)
+            now = await restricting.bring(self._job, content, target, above, lent, ours=ours)
         except restricting.Refused:  # it is closed, and the phase of restrictions tells of it
             return
         if now is None and (restricting.hides(content) or above):

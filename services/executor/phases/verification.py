@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 _CLOCKS_APART = timedelta(minutes=2)
 
-What = Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable"]
+What = Literal["missing", "title", "size", "parent", "text", "digest", "place", "unreadable", "restricted", "closed"]
 
 
 @dataclass(slots=True)
@@ -137,10 +137,11 @@ class _Verifier:
         own = sent is not None and seen.last_editor == self._job.me.account_id  # else people work on it already
         unseen = await self._job.unseen()
         content = await self._at_source(row.id) if own or unseen else None
+        item = await self._listed(kind, row.id) if own or unseen else None
         if unseen:
-            await self._hidden(row, kind, seen, sent, content)
+            await self._hidden(row, item, seen, sent, content)
         if content is not None and sent is not None and own:
-            await self._page(row, kind, seen, sent, content)
+            await self._page(row, kind, item, seen, sent, content)
         await self._attachments(row, place, target)
         await self._comments(row, place, target)
         await self._besides(row, place, target, content)
@@ -154,7 +155,7 @@ class _Verifier:
         return content if content.space_id == self._job.space_id else None
 
     async def _hidden(
-        self, row: Row, kind: Kind, seen: SiteContent, sent: Sent | None, content: Content | None
+        self, row: Row, item: asyncpg.Record | None, seen: SiteContent, sent: Sent | None, content: Content | None
     ) -> None:
         """Hides it as the source does now; what is gone there, nobody knows who might see."""
         job = self._job
@@ -163,7 +164,6 @@ class _Verifier:
                 await restricting.close(job, seen.id)
                 self.found.mended.append(Difference(kind=Kind.RESTRICTION, id=row.id, what="closed"))
             return
-        item = await self._listed(kind, row.id)
         lost = sent is None or sent.reason == Reason.PARENT_NOT_MOVED
         where_it_was = item is not None and not lost and item["parent"] == content.parent
         above = [] if where_it_was else await self._above.hiding(content, seen.id)
@@ -175,12 +175,15 @@ class _Verifier:
             restricting.digest(await job.site.restrictions(seen.id)) == now.digest
         ):
             return
+        refused = await job.own_outcome(Kind.RESTRICTION, row.id)
+        if refused is not None and refused["outcome"] == Outcome.FAILED:
+            return  # it is closed, and the space stays private
+        what: What = "restricted"
         try:
             await restricting.set_as(job, seen.id, now)
         except restricting.Refused:
-            self.found.differs(Kind.RESTRICTION, row.id, "missing")
-            return
-        self.found.mended.append(Difference(kind=Kind.RESTRICTION, id=row.id, what="restricted"))
+            what = "closed"
+        self.found.mended.append(Difference(kind=Kind.RESTRICTION, id=row.id, what=what))
 
     async def _listed(self, kind: Kind, id: str) -> asyncpg.Record | None:
         return await self._job.pool.fetchrow(
@@ -198,8 +201,9 @@ class _Verifier:
             return None
         return Sent(id, None, None if written.pending else written.digest, written.reason)
 
-    async def _page(self, row: Row, kind: Kind, seen: SiteContent, sent: Sent, content: Content) -> None:
-        item = await self._listed(kind, row.id)
+    async def _page(
+        self, row: Row, kind: Kind, item: asyncpg.Record | None, seen: SiteContent, sent: Sent, content: Content
+    ) -> None:
         if item is not None and kind is Kind.PAGE and not item["homepage"] and sent.reason != Reason.PARENT_NOT_MOVED:
             parent = await self._job.target(Kind.PAGE, item["parent"]) if item["parent"] else None
             if seen.parent != parent:

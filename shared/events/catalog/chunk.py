@@ -58,7 +58,7 @@ class InventoryResult(Part):
 
 class Difference(Part):
     """Something that verification found on the site otherwise than it was sent, or otherwise than the source has it now:
-    ``restricted``: hidden at the source since it was listed; ``closed``: not there any more, and who may see it not known."""
+    ``restricted``: hidden at the source since it was listed; ``closed``: not there any more, or the site did not take who may see it."""
 
     kind: Kind
     id: EntityId
