@@ -512,7 +512,7 @@ def show_plan(
             render.document(found)
         elif found["status"] in ENDED:
             report = client.get(f"/plans/{found['id']}/report")
-            render.out.print(render.report(found, report["conserved"]))
+            render.out.print(render.report(found, report))
         else:
             render.out.print(render.status(found), found["line"])
             render.out.print(render.kinds(found["kinds"]))
@@ -576,7 +576,7 @@ def watched(client: Client, plan: str, json: bool) -> None:
     if json:
         render.document(report)
     else:
-        render.out.print(render.report(found, report["conserved"]))
+        render.out.print(render.report(found, report))
     if not report["conserved"]:
         raise typer.Exit(errors.FAILED)
     if found["status"] != "FINISHED":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.client import ClientError
+from shared.events.reasons import MENDED
 
 # Into a file or a pipe, lines are as long as they are: whoever reads them there breaks them as they like.
 _PIPE_WIDTH = 100_000
@@ -163,8 +165,9 @@ def kinds(counts: Mapping[str, Mapping[str, int]]) -> Table:
     return table
 
 
-def report(plan: Mapping[str, Any], conserved: bool) -> Group:
-    """Status in numbers, sums by kind, causes with what to do, links to what is on the site."""
+def report(plan: Mapping[str, Any], told: Mapping[str, Any]) -> Group:
+    """Status in numbers, sums by kind, causes with what to do, what verification found, links to what is on the site. ``told``: the
+    plan's report."""
     parts: list[Any] = [
         Text.assemble((plan["name"], "bold"), "  ", status(plan)),
         Text(plan["line"]),
@@ -172,10 +175,17 @@ def report(plan: Mapping[str, Any], conserved: bool) -> Group:
     ]
     if not any(counts["selected"] for counts in plan["kinds"].values()):
         parts.append(Text("Nothing could be counted, so nothing was begun.", style="yellow"))
-    elif conserved:
+    elif told["conserved"]:
         parts.append(Text("✔ everything selected is accounted for, entity by entity", style="green"))
     else:
         parts.append(Text("✖ the sums do not agree: see the report's differences", style="red"))
+    found = Counter(each["what"] for each in told["verification"])
+    for what, (one, several) in MENDED.items():
+        if count := found.pop(what, 0):
+            parts.append(Text(f"verification: {count:,} {one if count == 1 else several}", style="yellow"))
+    if found:
+        wrong = "1 thing is not as it was" if found.total() == 1 else f"{found.total():,} things are not as they were"
+        parts.append(Text(f"✖ verification: {wrong} sent: see the report's verification", style="red"))
     for (reason, outcome), causes in _by_cause(plan["reasons"]):
         said = "moved with a defect" if outcome == "migrated" else outcome
         accepted = " (accepted before the run)" if all(cause["accepted"] for cause in causes) else ""

@@ -320,7 +320,7 @@ class Tryout:
                 assert trial.plan is not None
                 trial.report = client.get(f"/plans/{trial.plan['id']}/report")
                 assert trial.report is not None
-                self._say(render.report(trial.plan, trial.report["conserved"]))
+                self._say(render.report(trial.plan, trial.report))
                 self._say("")
 
     def _check(self) -> None:

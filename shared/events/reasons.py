@@ -208,3 +208,10 @@ FATAL = frozenset({Reason.SPACE_KEY_CONFLICT, Reason.SPACE_NOT_CREATED})
 
 # The groups that never move and never merge; their members do move, as people.
 GENERIC_GROUPS = frozenset({"site-admins", "system-administrators", "atlassian-addons", "atlassian-addons-admin"})
+
+# What verification put right by itself, by what it found: of one, and of several.
+MENDED = {
+    "restricted": ("page that the source hides by now was hidden", "pages that the source hides by now were hidden"),
+    "closed": ("page was closed to all but the migrator", "pages were closed to all but the migrator"),
+    "stray": ("stray of an interrupted worker was removed", "strays of interrupted workers were removed"),
+}

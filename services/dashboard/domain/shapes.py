@@ -501,8 +501,11 @@ class ReportedReference(BaseModel):
 
 
 class ReportedDifference(BaseModel):
-    """Something that verification found on the site otherwise than it was sent. ``what``: "stray": removed, it stood for nothing;
-    "restricted": hidden, as the source has it by now; "closed": to all but the migrator, since it is not at the source any more or the site did not take who may see it."""
+    """Something that verification found on the site otherwise than it was sent, or than the source has it now.
+
+    ``what`` it put right by itself: "stray", removed, since it stood for nothing; "restricted", hidden, as the source has it by
+    now; "closed" to all but the migrator, since it is not at the source any more or the site did not take who may see it.
+    """
 
     space: str | None
     kind: str

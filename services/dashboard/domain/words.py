@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from services.dashboard.domain.pace import LEAST_DONE, LEAST_SECONDS, Chart, Doing, Left, rounded
 from services.dashboard.domain.shapes import Counts, PlanSummary, ReasonGroup
 from shared.events.catalog.plan import INVITING
-from shared.events.reasons import EXPLANATIONS, Reason
+from shared.events.reasons import EXPLANATIONS, MENDED, Reason
 
 KIND_WORDS = {
     "user": ("user", "users"),
@@ -62,12 +62,6 @@ RESULTS = {
     "warning": ("warning", "!", "Warning"),
     "error": ("danger", "✕", "Error"),
     "not_checked": ("neutral", "○", "Not checked"),
-}
-# What verification put right by itself, by what it found: of one, and of several.
-MENDED = {
-    "restricted": ("page that the source hides by now was hidden", "pages that the source hides by now were hidden"),
-    "closed": ("page was closed to all but the migrator", "pages were closed to all but the migrator"),
-    "stray": ("stray of an interrupted worker was removed", "strays of interrupted workers were removed"),
 }
 OUTCOMES = {"failed": "Failed", "migrated": "Moved with a defect", "skipped": "Skipped"}
 # Reasons that only follow from another one, which is listed before them.

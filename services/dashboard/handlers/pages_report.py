@@ -15,7 +15,7 @@ from services.dashboard.handlers import checklist as checklist_api
 from services.dashboard.handlers import invitations as invitations_api
 from services.dashboard.handlers.context import MOST, Needs, PartsOf, plan_of
 from services.dashboard.handlers.rendering import invitable, page
-from shared.events.reasons import EXPLANATIONS, Reason
+from shared.events.reasons import EXPLANATIONS, MENDED, Reason
 from shared.events.types import Id
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(Needs(Permission.READ))])
@@ -28,7 +28,7 @@ async def report_page(service: PartsOf, plan: Id) -> Response:
     """Sums, causes, what is left behind and what is to do by hand; the lists themselves are one link further."""
     found = await plan_of(service, plan)
     found_by = Counter(each.what for each in await service.reads.differences(plan))
-    mended = [words.mended(found_by.pop(what), what) for what in words.MENDED if what in found_by]
+    mended = [words.mended(found_by.pop(what), what) for what in MENDED if what in found_by]
     left: Counter[str] = Counter()
     for each in await service.reads.left_behind(plan):
         left[each.kind] += each.count

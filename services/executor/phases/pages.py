@@ -88,9 +88,7 @@ async def _filled(job: Job, row: Row, target: str, content: Content, body: Body,
     kind = content.kind
     seen = await job.site.content(kind, target)
     if job.scope.what == "attachments":
-        return row.migrated(
-            seen.id, adopted=True
-        )  # without a version: whoever wrote the last one, it was not this plan
+        return row.migrated(seen.id, adopted=True)  # no version: this plan did not write the last one
     if seen.last_editor not in (None, job.me.account_id):
         return row.failed(Reason.CHANGED_ON_SITE)
     await shades.draw(content, target)

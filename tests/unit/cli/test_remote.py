@@ -83,7 +83,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
         "/sites": [{"id": "c" * 32, "name": "Example", "url": "http://x", "kind": "sandbox", "sandbox": True}],
         "/plans": [PLAN],
         f"/plans/{PLAN['id']}": PLAN,
-        f"/plans/{PLAN['id']}/report": {"conserved": True, "status": "FINISHED"},
+        f"/plans/{PLAN['id']}/report": {"conserved": True, "verification": [], "status": "FINISHED"},
         f"/analyses/{'d' * 32}": {"spaces": [{"id": "1", "key": "ENG"}, {"id": "2", "key": "OPS"}]},
     }  # fmt: skip
     return api
@@ -115,10 +115,21 @@ def test_watching_ends_with_a_code_that_says_how_the_plan_ended(
     api: Api, status: str, conserved: bool, code: int
 ) -> None:
     api.answers[f"/plans/{PLAN['id']}"] = [(200, PLAN), (200, {**PLAN, "status": status})]
-    api.answers[f"/plans/{PLAN['id']}/report"] = {"conserved": conserved, "status": status}
+    api.answers[f"/plans/{PLAN['id']}/report"] = {"conserved": conserved, "verification": [], "status": status}
     result = run("plan", "watch", "First move", "--json")
     assert result.exit_code == code, result.output
     assert json.loads(result.stdout)["status"] == status
+
+
+def test_a_report_tells_apart_what_verification_put_right_and_what_is_wrong(api: Api) -> None:
+    api.answers[f"/plans/{PLAN['id']}"] = {**PLAN, "status": "FAILED", "guide": "Not completed."}
+    verified = [("restriction", "restricted")] * 2 + [("restriction", "closed"), ("page", "title")]
+    found = [{"space": "1", "kind": kind, "id": str(n), "what": what} for n, (kind, what) in enumerate(verified)]
+    api.answers[f"/plans/{PLAN['id']}/report"] = {"conserved": True, "verification": found, "status": "FAILED"}
+    told = " ".join(run("plan", "show", "First move").output.split())
+    assert "verification: 2 pages that the source hides by now were hidden" in told
+    assert "verification: 1 page was closed to all but the migrator" in told
+    assert "verification: 1 thing is not as it was sent" in told
 
 
 def test_a_lost_answer_repeats_the_same_command_and_not_a_new_one(api: Api) -> None:

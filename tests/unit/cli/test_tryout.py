@@ -16,7 +16,14 @@ BAD = Verdict("1" * 32, 41, b"", 42, "link", "The event at position 42 is not th
 
 
 def ended(status: str, *, conserved: bool = True, **more: Any) -> Trial:
-    report = {"plan": "p", "status": status, "kinds": {}, "conserved": conserved, "reasons": more.pop("reasons", [])}
+    report = {
+        "plan": "p",
+        "status": status,
+        "kinds": {},
+        "conserved": conserved,
+        "verification": [],
+        "reasons": more.pop("reasons", []),
+    }
     return Trial(1, "x", "x", report=report, plan={"tasks": more.pop("tasks", [])})
 
 
