@@ -242,6 +242,28 @@ async def test_where_a_restriction_was_lifted_on_the_site_nothing_more_comes_tha
 
 
 @long
+async def test_rights_that_come_after_files_hide_what_was_moved_below_a_restricted_page_since(world: World) -> None:
+    name, source = await pocket(world)
+    site = await world.site(tokens=dict([SAILOR]))
+    files = await part(world, source, site, f"only files {name}", "ISLE", what="attachments")
+    async with watched(files) as sailor:
+        await world.fault(
+            files, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Vault"', count=100,
+            action="status", when="before", status=400,
+        )  # fmt: skip
+        await ran_anyhow(world, files)
+        await work_at_the_source(
+            world,
+            name,
+            {"do": "restrict", "space": "ISLE", "title": "South Shore", "users": ["bo"]},
+            {"do": "move", "space": "ISLE", "title": "Landing", "parent": "South Shore"},
+        )
+        await ran_anyhow(world, await part(world, source, site, f"only rights {name}", "ISLE", what="rights"))
+    assert "ISLE" in sailor.spaces and "North Shore" in sailor.titles
+    assert not {"South Shore", "Slipway", "Landing"} & sailor.titles
+
+
+@long
 async def test_files_that_come_later_to_an_open_space_are_hidden_with_their_page(world: World) -> None:
     """And a plan for all after one for files alone brings nothing twice."""
     name, source = await pocket(world)

@@ -6,7 +6,7 @@ epoch wrote half is never looked at.
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import asyncpg
 from services.executor.job import Job
 from services.executor.phases import invitations, undo, undo_people
 from services.executor.phases.choosing import choose
-from services.executor.phases.trees import Trees
+from services.executor.phases.trees import Trees, depths
 from shared.confluence.model import Item
 from shared.confluence.persons import person_key
 from shared.events.catalog.chunk import InventoryResult
@@ -169,6 +169,7 @@ async def _space(job: Job, writer: _Writer) -> None:
         if await job.source.watchers("space", job.space_id):
             await writer.add(Kind.WATCH, job.space_id, parent=Kind.SPACE.value)
     trees = await _trees(job)
+    hidden = await _hidden(job) if scope.what == "rights" else ()
     homeless = space.homepage_id is None and scope.what == "all"
     async for item in job.source.items(job.space_id):
         taken = trees.taken(item) if trees else item
@@ -177,7 +178,7 @@ async def _space(job: Job, writer: _Writer) -> None:
         # On the site every space has a homepage: the first page at the top becomes it, and none stands there empty.
         first = homeless and taken.kind == "page" and taken.parent is None
         homeless = homeless and not first
-        await _item(job, writer, replace(taken, homepage=True) if first else taken)
+        await _item(job, writer, replace(taken, homepage=True) if first else taken, hidden=taken.id in hidden)
     if trees is not None:
         for item in trees.held_back():
             await _item(job, writer, item)
@@ -193,6 +194,19 @@ async def _trees(job: Job) -> Trees | None:
     """The page trees that the plan is limited to in this space; None where it takes all pages."""
     if not job.scope.roots:
         return None
+    parents, restricted = await _standing(job)
+    return Trees(parents, job.scope.roots, restricted)
+
+
+async def _hidden(job: Job) -> Collection[str]:
+    """Pages that are restricted, or below one that is. Where only rights move, they are on the site since an earlier plan, and may
+    stand elsewhere there: for each it is seen to that it is hidden."""
+    parents, restricted = await _standing(job)
+    return depths(parents, restricted)
+
+
+async def _standing(job: Job) -> tuple[dict[str, str | None], dict[str, int]]:
+    """Of every page of the space the page above it; and of each that has restrictions, how many."""
     assert job.space_id is not None
     parents: dict[str, str | None] = {}
     restricted: dict[str, int] = {}
@@ -201,7 +215,7 @@ async def _trees(job: Job) -> Trees | None:
             parents[item.id] = item.parent
             if item.restrictions:
                 restricted[item.id] = item.restrictions
-    return Trees(parents, job.scope.roots, restricted)
+    return parents, restricted
 
 
 # What of a space moves: the kinds of items that its inventory then lists.
@@ -212,7 +226,7 @@ _LISTED: dict[str, frozenset[str]] = {
 }
 
 
-async def _item(job: Job, writer: _Writer, item: Item) -> None:
+async def _item(job: Job, writer: _Writer, item: Item, *, hidden: bool = False) -> None:
     kind, what, options = Kind(item.kind), job.scope.what, job.saved.options
     if item.kind in _LISTED[what]:
         await writer.add(
@@ -229,7 +243,8 @@ async def _item(job: Job, writer: _Writer, item: Item) -> None:
             homepage=item.homepage,
         )
     page = kind in (Kind.PAGE, Kind.BLOGPOST)
-    besides: dict[Kind, object] = {Kind.RESTRICTION: page and item.restrictions and what != "attachments"}
+    restricted = page and (item.restrictions or hidden) and what != "attachments"
+    besides: dict[Kind, object] = {Kind.RESTRICTION: restricted}
     if what == "all":
         besides |= {
             Kind.PROVENANCE: options.provenance != "none",

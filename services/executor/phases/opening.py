@@ -33,14 +33,10 @@ OPERATIONS: dict[str, tuple[str, str]] = {
 async def open_space(job: Job) -> None:
     assert job.space_id is not None
     mode = await job.site.role_mode()
-    # Neither where the site refused a restriction, nor where a restricted page did not move and nothing was verified: what lies
-    # below it at the source stands at the top here, and was hidden by that page alone. Verification hides it by itself.
+    # Not where the site refused a restriction. What lies below a restricted page that did not move is hidden by itself.
     closed = await job.pool.fetchval(
-        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction'"
-        " AND (outcome = 'failed' OR ($3 AND outcome = 'skipped' AND reason = $2)) LIMIT 1",
+        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'restriction' AND outcome = 'failed' LIMIT 1",
         job.claim.work.task,
-        Reason.PARENT_NOT_MOVED.value,
-        job.scope.what != "all",
     )
     rows = await job.rows()
     wanted: dict[str, Permission] = {}
