@@ -48,6 +48,14 @@ async def watched(move: Move) -> AsyncIterator[Watcher]:
     assert not {title for title in sailor.titles if HIDDEN in title}
 
 
+async def refused(world: World, move: Move, title: str) -> None:
+    """The site does not take the page of this title."""
+    await world.fault(
+        move, method="POST", route="/wiki/api/v2/pages", contains=f'"{title}"', count=100,
+        action="status", when="before", status=400,
+    )  # fmt: skip
+
+
 async def test_a_page_tree_from_below_a_restricted_page_is_hidden_as_that_page_hid_it(world: World) -> None:
     name, source = await pocket(world)
     drawer = await id_of(world, name, "ISLE", "Hushmere Drawer")
@@ -64,10 +72,7 @@ async def test_a_page_tree_from_below_a_restricted_page_is_hidden_as_that_page_h
 async def test_what_lay_below_a_restricted_page_that_did_not_move_is_hidden_by_itself(world: World) -> None:
     _, source = await pocket(world)
     move = await world.plan(source, tokens=dict([SAILOR]))
-    await world.fault(
-        move, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Vault"', count=100,
-        action="status", when="before", status=400,
-    )  # fmt: skip
+    await refused(world, move, "Hushmere Vault")
     async with watched(move) as sailor:
         report = await ran_anyhow(world, move)
     assert {"ISLE", "QUAY"} <= sailor.spaces.keys()
@@ -152,10 +157,7 @@ async def test_a_page_whose_restricted_parent_fails_in_an_open_space_is_hidden_u
             {"do": "restrict", "space": "ISLE", "title": "Hushmere Safe", "groups": ["keepers"]},
             {"do": "add", "space": "ISLE", "title": "Hushmere Shelf", "parent": "Hushmere Safe", "body": "<p>Top.</p>"},
         )
-        await world.fault(
-            first, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Safe"', count=100,
-            action="status", when="before", status=400,
-        )  # fmt: skip
+        await refused(world, first, "Hushmere Safe")
         delta = await follow(world, first, "delta")
         await ran_anyhow(world, delta)
         assert "Hushmere Shelf" in by_title(await world.canonical(first))
@@ -247,10 +249,7 @@ async def test_rights_that_come_after_files_hide_what_was_moved_below_a_restrict
     site = await world.site(tokens=dict([SAILOR]))
     files = await part(world, source, site, f"only files {name}", "ISLE", what="attachments")
     async with watched(files) as sailor:
-        await world.fault(
-            files, method="POST", route="/wiki/api/v2/pages", contains='"Hushmere Vault"', count=100,
-            action="status", when="before", status=400,
-        )  # fmt: skip
+        await refused(world, files, "Hushmere Vault")
         await ran_anyhow(world, files)
         await work_at_the_source(
             world,

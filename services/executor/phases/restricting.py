@@ -57,7 +57,7 @@ async def wanted(job: Job, content: Content, above: Sequence[Content] = ()) -> W
         if group and group not in groups:
             groups.append(group)
     if several:
-        holders["read"] = ([job.me.account_id], [])
+        holders |= _closed(job)
     if several or ("read" in holders and "read" not in held):
         return Wanted(holders, Reason.KEPT_CLOSED)
     return Wanted(holders, Reason.PRINCIPAL_NOT_ON_SITE if missing else None)
@@ -86,11 +86,14 @@ async def set_as(job: Job, target: str, now: Wanted) -> None:
         raise Refused from error
 
 
+def _closed(job: Job) -> dict[Operation, tuple[list[str], list[str]]]:
+    return {"read": ([job.me.account_id], [])}
+
+
 async def close(job: Job, target: str) -> str:
     """To all but the migrator. Returns the digest."""
-    holders: dict[Operation, tuple[list[str], list[str]]] = {"read": ([job.me.account_id], [])}
-    await job.site.set_restrictions(target, holders)
-    return digest(holders)
+    await job.site.set_restrictions(target, _closed(job))
+    return digest(_closed(job))
 
 
 async def bring(
@@ -114,9 +117,8 @@ async def bring(
         there = digest(await job.site.restrictions(target))
         if there == now.digest:
             return now
-        closed: Holders = {"read": ([job.me.account_id], [])}
         taken_over = (await wanted(job, content, lent)).digest
-        known = {digest({}) if last is None else last["digest"], digest(closed), taken_over}
+        known = {digest({}) if last is None else last["digest"], digest(_closed(job)), taken_over}
         if None not in known and there not in known:
             return now if unchanged else None
     await set_as(job, target, now)

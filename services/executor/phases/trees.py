@@ -6,6 +6,15 @@ from dataclasses import replace
 from shared.confluence.model import Item
 
 
+def path(parents: Mapping[str, str | None], page: str) -> list[str]:
+    """The page and those above it, from the bottom up. It ends at the top, at a page that is not there, or where a circle closes."""
+    found, at = [page], parents.get(page)
+    while at is not None and at in parents and at not in found:
+        found.append(at)
+        at = parents[at]
+    return found
+
+
 def depths(parents: Mapping[str, str | None], roots: Iterable[str]) -> dict[str, int]:
     """The pages of the trees, each with its depth below the topmost root above it. ``parents``: of every page.
 
@@ -14,11 +23,7 @@ def depths(parents: Mapping[str, str | None], roots: Iterable[str]) -> dict[str,
     """
     chosen, found = frozenset(roots), {}
     for page in parents:
-        path, at = [page], parents[page]
-        while at is not None and at in parents and at not in path:
-            path.append(at)
-            at = parents[at]
-        tops = [n for n, above in enumerate(path) if above in chosen]
+        tops = [n for n, above in enumerate(path(parents, page)) if above in chosen]
         if tops:
             found[page] = tops[-1]
     return found
@@ -44,7 +49,8 @@ class Trees:
             if depth:
                 return replace(item, depth=depth)
             # At the top of the site's space nothing hides it any more but what it says itself.
-            return replace(item, depth=0, parent=None, restrictions=item.restrictions + self._above(item.id))
+            above = sum(self._restricted.get(page, 0) for page in path(self._parents, item.id)[1:])
+            return replace(item, depth=0, parent=None, restrictions=item.restrictions + above)
         if item.container in self._depths or (item.kind == "comment" and item.container in self._files):
             if item.kind == "attachment":
                 self._files.add(item.id)
@@ -52,14 +58,6 @@ class Trees:
         if item.kind == "comment":
             self._waiting.append(item)
         return None
-
-    def _above(self, page: str) -> int:
-        """How many restrictions the pages above it have."""
-        seen, at = {page}, self._parents.get(page)
-        while at is not None and at not in seen:
-            seen.add(at)
-            at = self._parents.get(at)
-        return sum(self._restricted.get(above, 0) for above in seen - {page})
 
     def held_back(self) -> list[Item]:
         return [item for item in self._waiting if item.container in self._files]
