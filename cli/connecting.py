@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     remote.site_app.command("login")(log_in)
     remote.site_app.command("credential")(replace_site)
     remote.source_app.command("credential")(replace_source)
+    remote.source_app.command("base-urls")(base_urls)
 
 
 @expected
@@ -160,3 +161,32 @@ def _replace(
         found = client.find(what, name)
         answer = client.post(f"/{what}s/{found['id']}/credential", body)
     recorded(answer, json, f"“{found['name']}” has another credential from now on.")
+
+
+@expected
+def base_urls(
+    source: Annotated[str, typer.Argument(help="Name or id of the source.")],
+    base_url: remote.BaseUrls = None,
+    none: Annotated[bool, typer.Option("--none", help="There are no other addresses any more.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show the other addresses that a source's pages link to it under, or set them with --base-url: all that hold from now on.
+
+    An export does not tell the address of the wiki that it came from, and a server does not tell its older ones. Links under
+    an address that is named here follow to the site; without it they stay as they are.
+    """
+    with Client.discover(url, token_file, data) as client:
+        found = client.find("source", source)
+        if base_url or none:
+            client.post(f"/sources/{found['id']}/base-urls", {"base_urls": base_url or []})
+            found = client.get(f"/sources/{found['id']}")
+    if json:
+        render.document(found["base_urls"])
+    elif found["base_urls"]:
+        for each in found["base_urls"]:
+            typer.echo(each)
+    else:
+        render.out.print(f"No other address. Name one: cloudward source base-urls {found['name']} --base-url URL")

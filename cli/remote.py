@@ -102,6 +102,16 @@ Reference = Annotated[
 TokenFrom = Annotated[str | None, typer.Option(help=f"Token from {From}")]
 
 
+BaseUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="Another address that its pages link to it under, such as that of an export's wiki. May be repeated.",
+    ),
+]
+
+
 @source_app.command("add")
 @expected
 def add_source(
@@ -114,6 +124,7 @@ def add_source(
     backup: Annotated[
         bool, typer.Option("--backup", help="Ask the server (Data Center from 8.3 on) for a backup, and read that.")
     ] = False,
+    base_url: BaseUrls = None,
     url: Url = None,
     token_file: TokenFile = None,
     data: Data = None,
@@ -122,7 +133,9 @@ def add_source(
     """Register a source. An address that begins with http is a server, anything else an export."""
     if not location.lower().startswith(("http://", "https://")):
         location = str(Path(location).expanduser().resolve())
-    body = {"name": name, "location": location, **({"kind": "backup"} if backup else {})}
+    body: dict[str, Any] = {"name": name, "location": location, "base_urls": base_url or []}
+    if backup:
+        body["kind"] = "backup"
     secret = credential(credential_reference, token_from, user, password_from)
     with Client.discover(url, token_file, data) as client:
         answer = client.post("/sources", {**body, "credential": secret} if secret else body)

@@ -13,7 +13,7 @@ from shared.confluence.source import SourceError
 from shared.events import commands as c
 from shared.events.catalog.analysis import AnalysisStarted
 from shared.events.catalog.check import ChecksStarted
-from shared.events.catalog.source import AddressesRepaired, SourceCredentialReplaced, SourceRegistered
+from shared.events.catalog.source import AddressesRepaired, BaseUrlsSet, SourceCredentialReplaced, SourceRegistered
 from shared.events.deciding import Decider, refused
 from shared.events.store import EventStore
 from shared.events.types import derived_id
@@ -38,13 +38,14 @@ class Handlers(Decider):
             return no
         kind = await asyncio.to_thread(_kind, command)
         await self._pool.execute(
-            "INSERT INTO people.source (id, name, kind, location, secret) VALUES ($1, $2, $3, $4, $5)"
+            "INSERT INTO people.source (id, name, kind, location, secret, base_urls) VALUES ($1, $2, $3, $4, $5, $6)"
             " ON CONFLICT (id) DO NOTHING",
             source,
             command.name,
             kind,
             command.location.rstrip("/"),
             command.secret,
+            command.base_urls,
         )
         event = SourceRegistered(source=source, kind=kind)
         return await self.decide(command, f"source-{source}", -1, event)
@@ -75,6 +76,18 @@ class Handlers(Decider):
         # First the credential, then the event that tells of it: a command that dies between is sent again.
         await self._pool.execute("UPDATE people.source SET secret = $2 WHERE id = $1", command.source, command.secret)
         event = SourceCredentialReplaced(source=command.source)
+        return await self.decide(command, f"source-{command.source}", rows[-1].version, event)
+
+    async def set_base_urls(self, command: c.SetBaseUrls) -> c.Reply:
+        if (done := await self.recorded(command)) is not None:
+            return done
+        rows = await self._store.read_stream(f"source-{command.source}")
+        if not rows:
+            return refused("source_unknown", "There is no such source.", "List them: cloudward source list.", 404)
+        await self._pool.execute(
+            "UPDATE people.source SET base_urls = $2 WHERE id = $1", command.source, command.base_urls
+        )
+        event = BaseUrlsSet(source=command.source, urls=len(command.base_urls))
         return await self.decide(command, f"source-{command.source}", rows[-1].version, event)
 
     async def analyze(self, command: c.Analyze) -> c.Reply:
@@ -149,6 +162,7 @@ def _kind(command: c.RegisterSource) -> Literal["rest", "xml", "csv", "backup"]:
 
 COMMANDS: dict[type[c.Command], str] = {
     c.RegisterSource: "register_source",
+    c.SetBaseUrls: "set_base_urls",
     c.ReplaceSourceCredential: "replace_source_credential",
     c.Analyze: "analyze",
     c.RunChecks: "run_checks",

@@ -111,7 +111,7 @@ class Executor:
         self._sites: dict[str, tuple[CloudSite, Account]] = {}
         self._dry: dict[str, DrySite] = {}  # by ledger
         self._plans: dict[str, PlanSaved] = {}
-        self._bases: dict[str, tuple[str, ...]] = {}
+        self._told: dict[str, str | None] = {}  # the base URL that a source tells
         self._secrets: dict[str, str | None] = {}  # of each source and site, the credential that it was opened with
         self._replaced: list[Callable[[], Awaitable[None]]] = []
         self._opening = asyncio.Lock()
@@ -272,11 +272,7 @@ class Executor:
                 except BaseException:
                     await source.close()
                     raise
-                location = await self._pool.fetchval("SELECT location FROM people.source WHERE id = $1", saved.source)
-                self._bases[saved.source] = tuple(
-                    dict.fromkeys(b.rstrip("/") for b in (info.base_url, location) if b and "://" in b)
-                )
-                self._sources[saved.source] = source
+                self._sources[saved.source], self._told[saved.source] = source, info.base_url
             if saved.site not in self._sites:
                 site = await open_site(self._pool, self._settings, saved.site, self._gate(saved.site))
                 try:
@@ -296,10 +292,17 @@ class Executor:
             opened=self._sources.get(saved.source),
             site=self._dry_site(saved, real, me) if saved.dry_run else real,
             me=me,
-            bases=self._bases.get(saved.source, ()),
+            bases=await self._bases(saved.source),
             chain=await chain_of(self._pool, saved, task["kind"], task["space"]),
             started_at=task["started_at"],
         )
+
+    async def _bases(self, source: str) -> tuple[str, ...]:
+        """Every address under which the source's own links may be written: the one that it tells, the one that it is read at,
+        and what somebody named besides, which may change at any time."""
+        row = await self._pool.fetchrow("SELECT location, base_urls FROM people.source WHERE id = $1", source)
+        found = [self._told.get(source), *((row["location"], *row["base_urls"]) if row else ())]
+        return tuple(dict.fromkeys(base.rstrip("/") for base in found if base and "://" in base))
 
     def _dry_site(self, saved: PlanSaved, real: CloudSite, me: Account) -> DrySite:
         if saved.ledger not in self._dry:

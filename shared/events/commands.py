@@ -5,7 +5,7 @@ the work is recorded, and under which id. Texts (names, addresses, paths) may st
 travel beside NATS (``letters``); they never enter an event.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ from shared.events.catalog.plan import Follow, MoveOptions
 from shared.events.checks import Check
 from shared.events.contract import Actor
 from shared.events.types import Digest, Id, Micros
+
+MOST_BASE_URLS = 50
+BaseUrls = Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=MOST_BASE_URLS)]
 
 
 class Command(BaseModel):
@@ -51,6 +54,15 @@ class RegisterSource(Command):
     kind: Literal["rest", "xml", "csv", "backup"]
     location: str = Field(min_length=1, max_length=2000)
     secret: Id | None = None
+    base_urls: BaseUrls = ()
+
+
+class SetBaseUrls(Command):
+    """``base_urls``: all addresses, besides the one that the source tells, under which its pages link to it."""
+
+    SUBJECT: ClassVar[str] = "cmd.analyzer.set_base_urls"
+    source: Id
+    base_urls: BaseUrls
 
 
 class ReplaceSourceCredential(Command):

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.client import ClientError
 from shared.events.reasons import Reason
 from tests.e2e.world import ACCEPTED, Move, World
+from tests.unit.export.build import body, page, simple
 
 pytestmark = pytest.mark.slow
 
@@ -98,3 +101,41 @@ async def test_the_map_of_ids_names_everything_that_moved(world: World, south: s
     entries = json.loads(pieces)["entries"]
     for kind in ("page", "blogpost", "attachment", "comment", "space"):
         assert sum(entry["kind"] == kind for entry in entries) == report["kinds"][kind]["migrated"]
+
+
+OLD = "https://wiki.example.com/confluence"
+
+
+async def test_absolute_links_in_an_export_follow_once_its_address_is_named(world: World, tmp_path: Path) -> None:
+    text = f'<p><a href="{OLD}/display/DOCS/Second">by title</a> <a href="{OLD}/pages/viewpage.action?pageId=11">by id</a></p>'
+    export = simple(page("10", title="First"), body("100", "10", text), page("11", title="Second")).zip(
+        tmp_path / "space.zip"
+    )
+    source = await world.source(export=export)
+    await world.analyze(source)
+    await world.repair(source)
+    unnamed = await world.plan(source)
+    report = await moved(world, unnamed)
+    assert OLD in await world.canonical(unnamed) and not report["references"]
+    assert (await world.call("get", f"/sources/{source}"))["base_urls"] == []
+
+    # Executors that have opened the source know of it from the next chunk on.
+    await world.call("post", f"/sources/{source}/base-urls", {"base_urls": ["http://older.example.com", f"{OLD}/"]})
+    assert (await world.call("get", f"/sources/{source}"))["base_urls"] == ["http://older.example.com", OLD]
+    named = await world.plan(source)
+    report = await moved(world, named)
+    (first,) = [each for each in contents(json.loads(await world.canonical(named))) if each["title"] == "First"]
+    assert OLD not in first["body"] and first["body"].count("http://site/wiki/spaces/DOCS/") == 2
+    assert sum(each["count"] for each in report["references"] if each["why"] == "rewritten") == 2
+
+    # What an address is not is refused, and what was there stays.
+    for wrong in (
+        "wiki.example.com",
+        "https://ann:secret@wiki.example.com",
+        "https://wiki.example.com/?a=b",
+        "https://[::1",
+    ):
+        with pytest.raises(ClientError) as refused:
+            await world.call("post", f"/sources/{source}/base-urls", {"base_urls": [wrong]})
+        assert refused.value.code == "invalid_request" and "secret" not in str(refused.value)
+    assert (await world.call("get", f"/sources/{source}"))["base_urls"] == ["http://older.example.com", OLD]

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,16 @@ class World:
         return await asyncio.to_thread(getattr(self.api, method), *arguments, **query)
 
     async def source(
-        self, server: str | None = None, export: Path | None = None, *, credential: dict[str, str] | None = None
+        self,
+        server: str | None = None,
+        export: Path | None = None,
+        *,
+        credential: dict[str, str] | None = None,
+        base_urls: Sequence[str] = (),
     ) -> str:
         """Registers a source: one of the sandbox's servers, or an export."""
         self._count += 1
-        body: dict[str, Any] = {"name": f"{CANARY} source {self._count}"}
+        body: dict[str, Any] = {"name": f"{CANARY} source {self._count}", "base_urls": [*base_urls]}
         if server is not None:
             body |= {"location": self.servers[server], "credential": credential or {"token": SERVER_TOKEN}}
         else:

@@ -30,7 +30,7 @@ from shared.events.catalog.analysis import (
     PeopleListed,
     SpacesChunk,
 )
-from shared.events.catalog.source import DomainsReviewed, MapRecorded, SourceCredentialReplaced
+from shared.events.catalog.source import BaseUrlsSet, DomainsReviewed, MapRecorded, SourceCredentialReplaced
 from shared.events.catalog.work import Phase, TaskKind
 from shared.events.checks import Check
 from shared.events.contract import Actor, Context, Event, Recorded, encode, event_types
@@ -81,6 +81,7 @@ def story() -> list[Event]:
         plan.PlanPaused(plan=second, reason="credential_expired"),
         target.SiteCredentialReplaced(site=SITE, credential="oauth", login=id_of("login"), site_admin=True),
         SourceCredentialReplaced(source=SOURCE),
+        BaseUrlsSet(source=SOURCE, urls=1),
         plan.PlanResumed(plan=second),
         plan.PlanStuck(plan=second, position=60, code="undecidable"),
         plan.PlanUnstuck(plan=second),

@@ -173,7 +173,7 @@ class Reads:
     ) -> list[Source]:
         """By name; ``before``: only those that come after this one in that order."""
         rows = await self.pool.fetch(
-            "SELECT r.*, p.name, p.location, p.info::text AS info, (SELECT a.analysis FROM read.analysis a"
+            "SELECT r.*, p.name, p.location, p.base_urls, p.info::text AS info, (SELECT a.analysis FROM read.analysis a"
             " WHERE a.source = r.source ORDER BY a.position DESC LIMIT 1) AS analysis FROM read.source r"
             " JOIN people.source p ON p.id = r.source WHERE ($1::text IS NULL OR r.source = $1) AND ($3::text IS NULL"
             " OR (p.name, p.id) > (SELECT b.name, b.id FROM people.source b WHERE b.id = $3)) ORDER BY p.name, p.id LIMIT $2",
@@ -337,14 +337,14 @@ class Reads:
     async def addresses(self, plan: str) -> tuple[str | None, str]:
         """The source's base URL, where it has one, and the site's."""
         row = await self.pool.fetchrow(
-            "SELECT s.info->>'base_url' AS base, s.location, i.url FROM read.plan p JOIN people.source s ON s.id = p.source"
+            "SELECT s.info->>'base_url' AS base, s.location, s.base_urls, i.url FROM read.plan p JOIN people.source s ON s.id = p.source"
             " JOIN people.site i ON i.id = p.site WHERE p.plan = $1",
             plan,
         )
         if row is None:
             return None, ""
-        location = row["location"] if "://" in row["location"] else None
-        return row["base"] or location, row["url"]
+        found = [row["base"], row["location"], *row["base_urls"]]
+        return next((base for base in found if base and "://" in base), None), row["url"]
 
     async def references(self, plan: str) -> AsyncIterator[ReportedReference]:
         """Every body's references that were rewritten or not resolved, through a cursor."""
@@ -502,6 +502,7 @@ def _source(row: asyncpg.Record, analysis: Analysis | None) -> Source:
         name=row["name"],
         kind=row["kind"],
         location=row["location"],
+        base_urls=row["base_urls"],
         registered_at=row["registered_at"],
         replaced_at=row["replaced_at"],
         info=json.loads(row["info"]) if row["info"] else None,

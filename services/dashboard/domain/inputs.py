@@ -1,14 +1,15 @@
 """What requests hold, as the API takes it: strictly, and nothing besides."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.dashboard.domain.access import Role
 from services.dashboard.domain.webhooks import EVENTS
 from shared.events.catalog.plan import MoveOptions
 from shared.events.catalog.webhook import Told
-from shared.events.commands import Scope, SpaceFilter
+from shared.events.commands import MOST_BASE_URLS, Scope, SpaceFilter
 from shared.events.reasons import Reason
 from shared.events.types import Digest, Id
 
@@ -50,6 +51,30 @@ class CredentialIn(Input):
         return self
 
 
+def _base_url(url: str) -> str:
+    parts = urlsplit(url.strip())
+    whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    if not whole or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("give an address such as https://wiki.example.com/confluence")
+    return url.strip().rstrip("/")
+
+
+BaseUrl = Annotated[str, Field(max_length=2000), AfterValidator(_base_url)]
+BaseUrlsIn = Annotated[
+    list[BaseUrl],
+    Field(
+        max_length=MOST_BASE_URLS,
+        description="Addresses, besides the one that the source tells, under which its pages link to it.",
+    ),
+]
+
+
+class UrlsIn(Input):
+    """They take the place of those that were there."""
+
+    base_urls: BaseUrlsIn
+
+
 class SourceIn(Input):
     """``kind`` may be left out: an address beginning with http is a server, anything else the path of an export. ``backup``: the
     server is asked for a backup of its whole site, by its API, and that is read."""
@@ -58,6 +83,7 @@ class SourceIn(Input):
     location: str = Field(min_length=1, max_length=2000)
     kind: Literal["rest", "xml", "csv", "backup"] | None = None
     credential: CredentialIn | None = None
+    base_urls: BaseUrlsIn = Field(default_factory=list)
 
     @property
     def detected_kind(self) -> Literal["rest", "xml", "csv", "backup"]:

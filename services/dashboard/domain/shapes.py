@@ -317,6 +317,7 @@ class Source(BaseModel):
     name: str
     kind: Literal["rest", "xml", "csv", "backup"]
     location: str
+    base_urls: list[str] = Field(default_factory=list, description="Other addresses that its pages link to it under.")
     registered_at: datetime
     replaced_at: datetime | None = Field(default=None, description="When it got another credential last.")
     info: dict[str, Any] | None

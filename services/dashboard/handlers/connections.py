@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.dashboard.domain.access import Permission
-from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn
+from services.dashboard.domain.inputs import CredentialIn, RepairIn, ReplaceIn, SiteIn, SourceIn, UrlsIn
 from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.domain.shapes import Analysis, Recorded, Site, Source
 from services.dashboard.handlers.context import CommandId, CutOf, Needs, Parts, PartsOf, envelope, send, shown
@@ -16,6 +16,7 @@ from shared.events.commands import (
     RepairAddresses,
     ReplaceSiteCredential,
     ReplaceSourceCredential,
+    SetBaseUrls,
 )
 from shared.events.types import Id, derived_id
 
@@ -27,7 +28,12 @@ async def register_source(service: PartsOf, id: CommandId, body: SourceIn) -> Re
     """A Confluence server by its base URL, or an export by its path on the analyzer's machine."""
     secret = await service.secrets.store(body.credential, id)
     command = RegisterSource(
-        **envelope(id), name=body.name, kind=body.detected_kind, location=body.location, secret=secret
+        **envelope(id),
+        name=body.name,
+        kind=body.detected_kind,
+        location=body.location,
+        secret=secret,
+        base_urls=tuple(body.base_urls),
     )
     return await send(service, command)
 
@@ -43,6 +49,14 @@ async def show_source(service: PartsOf, source: Id) -> Source:
     for found in await service.reads.sources(source):
         return found
     raise not_found("source", source)
+
+
+@router.post("/sources/{source}/base-urls", status_code=201, tags=["sources"], summary="Set a source's base URLs")
+async def set_base_urls(service: PartsOf, id: CommandId, source: Id, body: UrlsIn) -> Recorded:
+    """All of them, besides the one that the source tells: older ones of a server, and those of an export, which tells none.
+    Links under them follow as links into the source, from the next chunk on that is moved."""
+    await _exists(service, source)
+    return await send(service, SetBaseUrls(**envelope(id), source=source, base_urls=tuple(body.base_urls)))
 
 
 @router.post("/sources/{source}/credential", status_code=201, tags=["sources"], summary="Replace a source's credential")

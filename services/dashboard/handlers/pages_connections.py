@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from services.dashboard.adapters.tables import ANALYZED
 from services.dashboard.domain.access import Permission
 from services.dashboard.domain.attention import unresolved
-from services.dashboard.domain.inputs import CredentialIn, DomainsIn, RepairIn, ReplaceIn, SiteIn, SourceIn
+from services.dashboard.domain.inputs import CredentialIn, DomainsIn, RepairIn, ReplaceIn, SiteIn, SourceIn, UrlsIn
 from services.dashboard.domain.listing import Listing
 from services.dashboard.domain.problems import ProblemError, not_found
 from services.dashboard.domain.shapes import Source
@@ -43,14 +43,17 @@ async def add_source(
     command: Command,
     name: Text = "",
     location: Text = "",
+    base_urls: Text = "",
     token: Text = "",
     username: Text = "",
     password: Text = "",
 ) -> Response:
-    values = {"name": name.strip(), "location": location.strip(), "username": username.strip()}
+    values = {"name": name.strip(), "location": location.strip(), "base_urls": base_urls, "username": username.strip()}
     try:
         credential = _credential(token=token.strip(), username=values["username"], password=password)
-        body = SourceIn(name=values["name"], location=values["location"], credential=credential)
+        body = SourceIn(
+            name=values["name"], location=values["location"], credential=credential, base_urls=base_urls.split()
+        )
         recorded = await connections.register_source(service, command, body)
     except (ValidationError, ProblemError) as error:
         return page(service, "source_new.html", status=422, values=values, errors=_errors(error), command=uuid4().hex)
@@ -118,6 +121,30 @@ async def review_domains(
         recorded = await people.review_domains(service, command, source, DomainsIn.model_validate(marks[do]))
         await service.caught_up(recorded.position)
     return RedirectResponse(f"/sources/{source}#domains", 303)
+
+
+@router.get("/sources/{source}/base-urls")
+async def other_base_urls(service: PartsOf, source: str) -> Response:
+    return await _base_urls_page(service, source, None, {})
+
+
+@router.post("/sources/{source}/base-urls")
+async def set_base_urls(service: PartsOf, source: str, command: Command, base_urls: Text = "") -> Response:
+    try:
+        body = UrlsIn(base_urls=base_urls.split())
+        recorded = await connections.set_base_urls(service, command, source, body)
+    except ValidationError as error:
+        return await _base_urls_page(service, source, base_urls, _errors(error), 422)
+    return RedirectResponse(f"/sources/{source}?after={recorded.position or 0}", 303)
+
+
+async def _base_urls_page(
+    service: Parts, source: str, given: str | None, errors: dict[str, str], status: int = 200
+) -> Response:
+    found = await _source(service, source)
+    values = {"base_urls": " ".join(found.base_urls) if given is None else given}
+    more = {"source": found, "values": values, "errors": errors, "command": uuid4().hex}
+    return page(service, "base_urls.html", status=status, **more)
 
 
 @router.get("/sites")
@@ -209,6 +236,7 @@ def _credential(**given: str) -> CredentialIn | None:
 _FIELDS = {
     "name": ("name", "Give it a name of at most 200 characters."),
     "location": ("location", "Give the address of the server, or the path of the export on the analyzer's machine."),
+    "base_urls": ("base_urls", "Give each as https://wiki.example.com or https://wiki.example.com/confluence."),
     "url": ("url", "Give the site's address, such as https://example.atlassian.net"),
     "": ("token", "Give a token, or both halves of the credential."),
 }

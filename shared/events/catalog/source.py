@@ -21,6 +21,14 @@ class SourceCredentialReplaced(Event):
     source: Id
 
 
+class BaseUrlsSet(Event):
+    """From here on links under so many more addresses count as links into the source; they stand outside the log."""
+
+    CATEGORY: ClassVar[str] = "source"
+    source: Id
+    urls: Count
+
+
 class AddressesRepaired(Event):
     """Someone decided what becomes of unusable e-mail addresses; counts of the people concerned."""
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from shared.events.catalog.analysis import AnalysisCompleted, AnalysisPlanned, SpacesAnalyzed
+from shared.events.catalog.source import BaseUrlsSet
+from shared.events.commands import SetBaseUrls
 from tests.unit.analyzer.conftest import GENERATED, Bureau
 from tests.unit.export.tables import sample
 
@@ -104,6 +106,20 @@ async def test_a_server_that_is_read_by_its_backup_holds_what_rest_tells_and_the
     known = "SELECT count(*) FROM people.person WHERE source = $1 AND email IS NOT NULL"
     assert await bureau.admin.fetchval(known, by_backup) > 0
     assert list((bureau.settings.data / "backups").iterdir()) == []  # what was fetched is in the store of exports
+
+
+async def test_other_addresses_of_a_source_are_kept_and_the_log_tells_only_how_many(bureau: Bureau) -> None:
+    source = await bureau.register("rest", "http://127.0.0.1:9")
+    urls = ("https://old.example.com", "http://older.example.com/wiki")
+    command = bureau.command(SetBaseUrls, source=source, base_urls=urls)
+    first, again = await bureau.send(command), await bureau.send(command)
+    assert first == again and first.problem is None
+    kept = "SELECT base_urls FROM people.source WHERE id = $1"
+    assert tuple(await bureau.admin.fetchval(kept, source)) == urls
+    events = [row.event for row in await bureau.store.read_stream(f"source-{source}")]
+    assert events[1:] == [BaseUrlsSet(source=source, urls=2)]
+    reply = await bureau.send(bureau.command(SetBaseUrls, source="0" * 32, base_urls=()))
+    assert reply.problem is not None and reply.problem.code == "source_unknown"
 
 
 async def test_a_csv_export_is_known_as_one_and_what_was_odd_about_it_stands_with_the_source(

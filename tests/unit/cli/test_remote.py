@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli import remote
+from cli import connecting, remote
 from cli.client import Client, ClientError
 
 PLAN: dict[str, Any] = {
@@ -174,6 +174,18 @@ def test_a_secret_is_read_from_a_variable_and_is_no_argument(api: Api, monkeypat
     assert body["credential"] == {"token": "t0ken"} and "t0ken" not in result.output
     with pytest.raises(ClientError):
         remote.credential(token_from="t0ken")
+
+
+def test_other_addresses_of_a_source_are_shown_or_replaced(api: Api) -> None:
+    connecting.register(typer.Typer())
+    api.answers["/sources"][0]["base_urls"] = []
+    api.answers[f"/sources/{'b' * 32}"] = {"base_urls": ["https://old.example.com"]}
+    assert "Name one" in run("source", "base-urls", "Wiki").output
+    assert not [body for method, path, body, _ in api.asked if path.endswith("/base-urls")]
+    given = ("--base-url", "https://old.example.com", "--base-url", "http://older.example.com")
+    for named, expected in ((given, ["https://old.example.com", "http://older.example.com"]), (("--none",), [])):
+        assert "https://old.example.com" in run("source", "base-urls", "Wiki", *named).output
+        assert api.asked[-2][2] == {"base_urls": expected}
 
 
 def test_an_export_is_registered_by_its_whole_path(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

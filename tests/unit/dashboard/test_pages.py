@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from services.dashboard.handlers import pages
 from shared.events.checks import CHECKS, Check
-from shared.events.commands import CopyPlan, DecideCheck, ReviewDomains, SavePlan
+from shared.events.commands import CopyPlan, DecideCheck, ReviewDomains, SavePlan, SetBaseUrls
 from tests.servers import Database
 from tests.store.test_projections import PLAN, SITE, SOURCE, history
 from tests.unit.dashboard.house import House
@@ -275,6 +275,23 @@ async def test_domains_are_reviewed_by_a_form(browser: House, database: Database
     asked = [(c.trusted, c.untrusted, c.every) for c in browser.owners.asked if isinstance(c, ReviewDomains)]
     assert asked == [([], ["domain1.example", "domain2.example"], False), ([], [], True)], "nothing ticked asks nothing"
     await admin.close()
+
+
+async def test_other_addresses_of_a_source_are_named_on_a_page_of_their_own(browser: House) -> None:
+    html = (await browser.client.get(f"/sources/{SOURCE}")).text
+    assert "absolute links stay as they are" in html and f"/sources/{SOURCE}/base-urls" in html
+    html = (await browser.client.get(f"/sources/{SOURCE}/base-urls")).text
+    key = dict(re.findall(r'name="(key|command)" value="([^"]+)"', html))
+    wrong = await browser.client.post(
+        f"/sources/{SOURCE}/base-urls", data={**key, "base_urls": "https://old.example.com wiki"}
+    )
+    assert (
+        wrong.status_code == 422 and 'value="https://old.example.com wiki"' in wrong.text and "Give each" in wrong.text
+    )
+    form = {**key, "base_urls": " https://old.example.com/  http://older.example.com/wiki"}
+    assert (await browser.client.post(f"/sources/{SOURCE}/base-urls", data=form)).status_code == 303
+    asked = [c.base_urls for c in browser.owners.asked if isinstance(c, SetBaseUrls)]
+    assert asked == [("https://old.example.com", "http://older.example.com/wiki")]
 
 
 async def test_what_was_odd_about_an_export_stands_with_its_source(browser: House, database: Database) -> None:
