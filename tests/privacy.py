@@ -93,8 +93,10 @@ class Scan:
         await self.database(house.data.name, house.postgres.admin_dsn)
         async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
             for service in house.services.values():
+                if (port := service.told().get("ops_port")) is None:
+                    continue  # it is starting
                 with contextlib.suppress(httpx.HTTPError):
-                    answer = await http.get(f"http://127.0.0.1:{service.told().get('ops_port')}/metrics")
+                    answer = await http.get(f"http://127.0.0.1:{port}/metrics")
                     self.look("metrics", service.name, answer.content)
 
     def folder(self, data: Path) -> None:

@@ -1,12 +1,14 @@
 """Kills, pauses and fails everything at random moments, and sees that every plan ends as if nothing had happened.
 
-    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--only pauses|stops|follows] [--act "kill planner"]...
+    python -m tests.chaos [--runs 20] [--seed 1] [--long] [--lanes 3] [--only pauses|stops|follows] [--act "kill planner"]...
 
 Prints each run with the faults that really hit its work, and ends with one line of JSON. Exit code 1: a promise was broken.
 """
 
 import argparse
 import asyncio
+import contextlib
+import json
 import logging
 import random
 import sys
@@ -22,7 +24,7 @@ from tests.chaos.judge import Verdict
 from tests.chaos.scene import HELD, VARIANTS, Held
 from tests.privacy import SCAN, report
 
-ROUNDS_IN_A_WORLD = 4
+ROUNDS_IN_A_WORLD = {False: 4, True: 5}
 ACTS_IN_A_ROUND = 3
 
 Card = TypeVar("Card")
@@ -45,17 +47,18 @@ class Deck(Generic[Card]):
 
 
 async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> Tally:
-    """Worlds of up to 20 runs each; in every world also executors and Postgres that sleep, plans that are stopped, and plans
+    """Worlds of 20 or 25 runs each; in every world also executors and Postgres that sleep, plans that are stopped, and plans
     that go on from others. ``chosen``: the acts that are dealt."""
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
     held, acts = Deck(HELD, chance), Deck(chosen, chance)
     while tally.runs < runs:
         async with open_stage(list(VARIANTS), planners=2 if long else 1) as stage:
-            for n in range(ROUNDS_IN_A_WORLD + 2):
+            rounds = ROUNDS_IN_A_WORLD[long]
+            for n in range(rounds + 2):
                 wanted = min(SIDE_BY_SIDE, runs - tally.runs)
                 # The last few, in place of those that did not count, need no world of their own.
-                if wanted <= 0 or (n >= ROUNDS_IN_A_WORLD and wanted == SIDE_BY_SIDE):
+                if wanted <= 0 or (n >= rounds and wanted == SIDE_BY_SIDE):
                     break
                 runs_now = await fresh_runs(stage, round_seed, number, [[card] for card in held.deal(wanted)])
                 around = Round(stage, runs_now, round_seed, acts.deal(ACTS_IN_A_ROUND), long=long)
@@ -65,13 +68,13 @@ async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> T
                     if run.counts or run.verdict.all():
                         tally.add(run.verdict)
             await sleepers(stage, chance, tally, long)
-            await stops(stage, chance, tally, 4 if long else 1)
+            await stops(stage, chance, tally, 3 if long else 1, go_on=long)
             await follows(stage, chance, tally, acts, SIDE_BY_SIDE if long else 2, long=long)
     return tally
 
 
 async def sleepers(stage: Stage, chance: random.Random, tally: Tally, long: bool) -> None:
-    asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), 20 if long else 3)
+    asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), 25 if long else 3)
     tell(asleep.line(), asleep.verdict)
     tally.note(asleep.verdict)
     asleep = await pauses.database_asleep(stage, chance.randrange(10**6), 60.0 if long else LEASE + TIMEOUT + 1)
@@ -132,6 +135,32 @@ async def only(what: str, times: int, seed: int) -> Tally:
     return tally
 
 
+async def side_by_side(lanes: int, given: argparse.Namespace) -> tuple[Tally, bool]:
+    """The campaign in so many processes at once, each with a part of the runs and seeds of its own; whether all ended well."""
+    tally = Tally()
+
+    async def lane(n: int) -> bool:
+        runs = given.runs // lanes + (n < given.runs % lanes)
+        words = ["--runs", str(runs), "--seed", str(given.seed + 1000 * n), *(["--long"] if given.long else [])]
+        for act in given.act or ():
+            words += ["--act", act]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.chaos", *words, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        said = ""
+        async for line in process.stdout:
+            said = line.decode()
+            print(said, end="", flush=True)
+        with contextlib.suppress(ValueError):
+            for name, count in json.loads(said).items():
+                setattr(tally, name, getattr(tally, name) + count)
+        return await process.wait() == 0
+
+    well = await asyncio.gather(*(lane(n) for n in range(lanes)))
+    return tally, all(well)
+
+
 def tell(line: str, verdict: Verdict) -> None:
     print(line, flush=True)
     for promise, broken in verdict.all().items():
@@ -150,7 +179,12 @@ def main() -> int:
     parser.add_argument(
         "--act", action="append", choices=list(ACTS), metavar="ACT", help="only this besides; may be repeated"
     )
+    parser.add_argument("--lanes", type=int, default=1, help="the runs in so many processes side by side")
     given = parser.parse_args()
+    if given.lanes > 1 and not given.only:
+        tally, well = asyncio.run(side_by_side(given.lanes, given))
+        print(tally.line())
+        return 0 if well and tally.good and tally.runs >= given.runs else 1
     for name in ("asyncio", "asyncpg"):  # they complain of the servers that are killed
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with SCAN.watching(every_message=False):

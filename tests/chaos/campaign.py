@@ -236,8 +236,10 @@ async def open_stage(variants: list[str], **more: Any) -> AsyncIterator[Stage]:
             await stage.prepare(variants)
             print(f"a Cloudward and undisturbed moves, {time.monotonic() - began:.0f} s", flush=True)
             yield stage
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        print(f"the campaign broke off; its data and logs are kept in {folder}", flush=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def fresh_runs(stage: Stage, seed: int, first: int, held: list[list[Held]]) -> list[Run]:

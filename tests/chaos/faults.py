@@ -129,17 +129,19 @@ class Violence:
             pids = [self.world.house.pid(service) for service in services]
             if not all(pids):
                 continue
-            if not all([await stopped(pid) for pid in pids]):
-                continue
-            for _ in range(5):
-                try:
-                    if plans := await look():
-                        return pids, plans
-                except BaseException:
+            found = None
+            try:
+                if all([await stopped(pid) for pid in pids]):
+                    for _ in range(5):
+                        if plans := await look():
+                            found = pids, plans
+                            return found
+                        await asyncio.sleep(0.03)
+            finally:
+                if (
+                    found is None
+                ):  # also those that stand still while another had just ended, or where this was called off
                     _signal(pids, signal.SIGCONT)
-                    raise
-                await asyncio.sleep(0.03)
-            _signal(pids, signal.SIGCONT)
         return None
 
     async def claimed_by(self, executors: list[str]) -> set[str]:

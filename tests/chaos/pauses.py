@@ -49,6 +49,7 @@ async def executors_asleep(stage: Stage, seed: int, moments: int) -> Pauses:
         while found.moments < moments and not await _over(stage, moves):
             found.moments += await _asleep(violence, chance.choice(EXECUTORS))
         await _judge(stage, moves, found, late_allowed=True)
+        print(f"{found.moments} of {moments} moments", flush=True)
     return found
 
 

@@ -218,29 +218,31 @@ class _Verifier:
             if storage.plain_text(_own(seen.body)) != storage.plain_text(wanted):
                 self.found.differs(Kind.BODY, row.id, "text")
 
-    async def _moved(self, kind: Kind, container: str) -> dict[str, Sent]:
-        """By target: what moved onto this page or blog post."""
-        found: dict[str, Sent] = {}
-        for r in await self._job.pool.fetch(
-            "SELECT o.target, i.id, i.size, o.digest, o.reason FROM work.task t JOIN work.inventory i"
+    async def _moved(self, kind: Kind, container: str) -> dict[str, Sent] | None:
+        """By target: what moved onto this page or blog post. None: there was nothing to move."""
+        rows = await self._job.pool.fetch(
+            "SELECT o.outcome, o.target, i.id, i.size, o.digest, o.reason FROM work.task t JOIN work.inventory i"
             " ON i.task = t.task AND i.epoch = t.inventory_epoch JOIN work.outcome o"
             " ON o.task = i.task AND o.kind = i.kind AND o.id = i.id WHERE t.task = ANY($1)"
-            " AND i.kind = $2 AND i.container = $3 AND o.outcome = $4 AND o.target IS NOT NULL ORDER BY o.position",
+            " AND i.kind = $2 AND i.container = $3 ORDER BY o.position",
             self._looked_at,
             kind.value,
             container,
-            Outcome.MIGRATED.value,
-        ):
+        )
+        found: dict[str, Sent] = {}
+        for r in rows:
+            if r["outcome"] != Outcome.MIGRATED or r["target"] is None:
+                continue
             sent = Sent(str(r["id"]), r["size"], r["digest"], r["reason"])
             if (other := found.get(str(r["target"]))) is not None and other.id != sent.id:
                 self.found.differs(kind, sent.id, "missing")  # one thing on the site cannot stand for two
             else:
                 found[str(r["target"])] = sent
-        return found
+        return found if rows else None
 
     async def _attachments(self, row: Row, place: Literal["page", "blogpost"], target: str) -> None:
         expected = await self._moved(Kind.ATTACHMENT, row.id)
-        if not expected:
+        if expected is None:
             return
         there: dict[str, SiteAttachment] = {}
         async for found in self._job.site.attachments(place, target):
@@ -278,7 +280,7 @@ class _Verifier:
     async def _thread(self, kind: Kind, target: str, id: str) -> None:
         """All comments on a page, blog post or file, with their answers."""
         expected = await self._moved(Kind.COMMENT, id)
-        if not expected:
+        if expected is None:
             return
         there: dict[str, SiteComment] = {}
         places: dict[Kind, Literal["page", "blogpost", "attachment"]] = {
