@@ -4,10 +4,13 @@ The rows are truth beside the log. The chunk's end carries their counts and a di
 epoch wrote half is never looked at.
 """
 
+import contextlib
 import hashlib
+import json
+import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
 from typing import Any
 
 import asyncpg
@@ -75,6 +78,29 @@ class _Writer:
             await self._job.pool.executemany(_INSERT, self._rows)
             self._job.claim.progress["done"] = self.ordinal
             self._rows = []
+
+
+class _Comments:
+    """Comments as a source lists them, some all of a space in the order in which they came, to be gone over page by page: chunks
+    are cut from that. On disk, for there may be many."""
+
+    def __init__(self) -> None:
+        self._kept = sqlite3.connect("")  # a file in the folder for temporary ones, which goes away by itself
+        self._kept.execute("CREATE TABLE comment (n INTEGER PRIMARY KEY, container TEXT, item TEXT)")
+
+    def add(self, item: Item) -> None:
+        self._kept.execute(
+            "INSERT INTO comment (container, item) VALUES (?, ?)", (item.container, json.dumps(astuple(item)))
+        )
+
+    def by_container(self) -> Iterator[Item]:
+        """In the order of the first comment on each page, post or file; those on one in the order of the source."""
+        query = "SELECT item FROM comment ORDER BY min(n) OVER (PARTITION BY container), n"
+        for (item,) in self._kept.execute(query):
+            yield Item(*json.loads(item))
+
+    def close(self) -> None:
+        self._kept.close()
 
 
 async def take(job: Job, kind: str) -> None:
@@ -171,16 +197,21 @@ async def _space(job: Job, writer: _Writer) -> None:
     trees = await _trees(job)
     hidden = await _hidden(job) if scope.what == "rights" else ()
     homeless = space.homepage_id is None and scope.what == "all"
-    async for item in job.source.items(job.space_id):
-        taken = trees.taken(item) if trees else item
-        if taken is None:
-            continue
-        # On the site every space has a homepage: the first page at the top becomes it, and none stands there empty.
-        first = homeless and taken.kind == "page" and taken.parent is None
-        homeless = homeless and not first
-        await _item(job, writer, replace(taken, homepage=True) if first else taken, hidden=taken.id in hidden)
-    if trees is not None:
-        for item in trees.held_back():
+    with contextlib.closing(_Comments()) as comments:
+        async for item in job.source.items(job.space_id):
+            taken = trees.taken(item) if trees else item
+            if taken is None:
+                continue
+            if taken.kind == "comment":
+                comments.add(taken)
+                continue
+            # On the site every space has a homepage: the first page at the top becomes it, and none stands there empty.
+            first = homeless and taken.kind == "page" and taken.parent is None
+            homeless = homeless and not first
+            await _item(job, writer, replace(taken, homepage=True) if first else taken, hidden=taken.id in hidden)
+        for item in trees.held_back() if trees is not None else ():
+            comments.add(item)
+        for item in comments.by_container():
             await _item(job, writer, item)
     if scope.what == "all":
         await writer.flush()

@@ -1,11 +1,15 @@
 """The inventory names everything the source holds, once: it is what `selected` means."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
+
 from services.executor.phases import inventory
 from shared.confluence.export import open_export, take_in
+from shared.confluence.model import Item
 from shared.events.catalog.chunk import InventoryResult
 from shared.events.catalog.plan import MoveOptions, SpaceScope
 from shared.events.catalog.work import Kind
@@ -30,6 +34,16 @@ async def taken(
 ) -> tuple[set[tuple[str, str]], Any]:
     """Kind and id of every row of a space's inventory, and the counts that the event names."""
     source = open_export(store, await take_in(export, store))
+    rows, result = await listed(database, source, space, **options)
+    found = {(row["kind"], row["id"]) for row in rows}
+    assert len(found) == len(rows)
+    return found, {count.kind: count.count for count in result.counts}
+
+
+async def listed(
+    database: Database, source: Any, space: str = "1", **options: Any
+) -> tuple[list[asyncpg.Record], InventoryResult]:
+    """The rows of a space's inventory in their order, and what the event says of them."""
     claim = FakeClaim()
     pool = await open_pool(database.settings("executor"), application="tests")
     try:
@@ -40,14 +54,14 @@ async def taken(
             claim=claim, pool=pool, source=source, space_id=space, saved=saved, scope=scope, **ids
         )
         await inventory.take(job, "space")
-        rows = await pool.fetch("SELECT kind, id FROM work.inventory WHERE task = $1 AND epoch = 1", claim.work.task)
+        rows = await pool.fetch(
+            "SELECT * FROM work.inventory WHERE task = $1 AND epoch = 1 ORDER BY ordinal", claim.work.task
+        )
     finally:
         await pool.close()
         await source.close()
     assert claim.result is not None
-    found = {(row["kind"], row["id"]) for row in rows}
-    assert len(found) == len(rows)
-    return found, {count.kind: count.count for count in claim.result.counts}
+    return rows, claim.result
 
 
 async def test_everything_in_a_space_is_in_its_inventory(database: Database, tmp_path: Path) -> None:
@@ -81,3 +95,41 @@ async def test_pages_of_every_depth_and_beyond_a_batch_are_in_the_inventory(data
     assert {id for kind, id in found if kind == "page"} == ids == {id for kind, id in found if kind == "body"}
     assert {id for kind, id in found if kind == "comment"} == set(map(str, range(4000, 4300)))
     assert (counts[Kind.PAGE], counts[Kind.BODY], counts[Kind.COMMENT]) == (1240, 1240, 300)
+
+
+async def test_comments_that_a_source_lists_as_they_came_stand_page_by_page_each_in_its_order(
+    database: Database,
+) -> None:
+    on = {"30": "11", "31": "10", "32": "11", "33": "10", "34": "40", "35": "10"}
+
+    class Wiki(SimpleNamespace):
+        async def items(self, space: str) -> AsyncIterator[Item]:
+            for id in ("10", "11"):
+                yield Item("page", id, 1)
+            yield Item("comment", "30", 1, container="11")
+            yield Item("attachment", "40", 1, container="10")
+            for id in ("31", "32", "33", "34"):
+                yield Item("comment", id, 1, container=on[id])
+            yield Item("comment", "35", 2, container="10", parent="31", depth=1, dangling=True)
+
+        async def space(self, space: str) -> Any:
+            return SimpleNamespace(labels=(), homepage_id="10")
+
+        async def permissions(self, space: str) -> AsyncIterator[Any]:
+            for nothing in ():
+                yield nothing
+
+        async def watchers(self, kind: str, id: str) -> list[str]:
+            return []
+
+        async def left_behind(self, space: str) -> dict[str, int]:
+            return {}
+
+        async def close(self) -> None: ...
+
+    rows, _ = await listed(database, Wiki())
+    comments = [row for row in rows if row["kind"] == "comment"]
+    assert [row["id"] for row in comments] == ["30", "32", "31", "33", "35", "34"]
+    assert {row["id"]: row["container"] for row in comments} == on
+    last = comments[4]
+    assert (last["version"], last["parent"], last["depth"], last["dangling"]) == (2, "31", 1, True)
