@@ -1,11 +1,11 @@
 """What hangs on content, as a dry run sees it: comments, files, labels, properties, restrictions."""
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from services.executor.dry.objects import SlotTaken
+from services.executor.dry.objects import Made, SlotTaken
 from services.executor.dry.overlay import (
     Overlay,
     attachment_of,
@@ -25,6 +25,8 @@ from shared.confluence.site import (
     SiteComment,
     VersionConflict,
 )
+
+There = TypeVar("There", SiteComment, SiteAttachment)
 
 
 class Besides(Overlay):
@@ -81,38 +83,36 @@ class Besides(Overlay):
     async def footer_comments(
         self, container_kind: Literal["page", "blogpost", "attachment"], container_id: str
     ) -> AsyncIterator[SiteComment]:
-        if not is_made(container_id):
-            async for found in self._real.footer_comments(container_kind, container_id):
-                if await self._made.get("comment", found.id) is None:
-                    yield found
-        for each in await self._made.held("comment", container_id):
-            if not each.state["inline"]:
-                yield comment_of(each)
+        there = self._real.footer_comments(container_kind, container_id)
+        async for each in self._comments(there, container_id, container_id):
+            if not each.inline:
+                yield each
 
     async def inline_comments(self, container_kind: Kind, container_id: str) -> AsyncIterator[SiteComment]:
-        if not is_made(container_id):
-            async for found in self._real.inline_comments(container_kind, container_id):
-                if await self._made.get("comment", found.id) is None:
-                    yield found
-        for each in await self._made.held("comment", container_id):
-            if each.state["inline"]:
-                yield comment_of(each)
+        there = self._real.inline_comments(container_kind, container_id)
+        async for each in self._comments(there, container_id, container_id):
+            if each.inline:
+                yield each
 
-    async def comment_replies(self, comment_id: str) -> AsyncIterator[SiteComment]:
-        if not is_made(comment_id):
-            async for found in self._real.comment_replies(comment_id):
-                if await self._made.get("comment", found.id) is None:
-                    yield found
-        for each in await self._made.held("comment", below(comment_id)):
-            yield comment_of(each)
+    def comment_replies(self, comment_id: str) -> AsyncIterator[SiteComment]:
+        return self._comments(self._real.comment_replies(comment_id), comment_id, below(comment_id))
 
-    async def inline_replies(self, comment_id: str) -> AsyncIterator[SiteComment]:
-        if not is_made(comment_id):
-            async for found in self._real.inline_replies(comment_id):
-                if await self._made.get("comment", found.id) is None:
+    def inline_replies(self, comment_id: str) -> AsyncIterator[SiteComment]:
+        return self._comments(self._real.inline_replies(comment_id), comment_id, below(comment_id))
+
+    def _comments(self, there: AsyncIterator[SiteComment], on: str, holder: str) -> AsyncIterator[SiteComment]:
+        return self._with_made("comment", there, on, holder, comment_of)
+
+    async def _with_made(
+        self, kind: str, there: AsyncIterator[There], on: str, holder: str, shape: Callable[[Made], There]
+    ) -> AsyncIterator[There]:
+        """``there``: what the site holds on ``on``. It comes first, but for what a dry run changed; then that and what it made."""
+        if not is_made(on):
+            async for found in there:
+                if await self._made.get(kind, found.id) is None:
                     yield found
-        for each in await self._made.held("comment", below(comment_id)):
-            yield comment_of(each)
+        for made in await self._made.held(kind, holder):
+            yield shape(made)
 
     async def create_attachment(
         self,
@@ -127,9 +127,10 @@ class Besides(Overlay):
     ) -> SiteAttachment:
         """Reads the file to its end, and keeps its size only."""
         if not is_made(content_id):
-            for kind in ("page", "blogpost"):
+            kinds: tuple[Kind, ...] = ("page", "blogpost")
+            for kind in kinds:
                 with contextlib.suppress(NotOnSite):
-                    async for there in self.attachments("page" if kind == "page" else "blogpost", content_id):
+                    async for there in self.attachments(kind, content_id):
                         if there.filename == filename:
                             raise NameTaken("create attachment: a file of this name is there", 400)
         id = f"att{await self._made.new_id()}"
@@ -163,15 +164,9 @@ class Besides(Overlay):
         await self._put_attachment(there)
         return there
 
-    async def attachments(
-        self, content_kind: Literal["page", "blogpost"], content_id: str
-    ) -> AsyncIterator[SiteAttachment]:
-        if not is_made(content_id):
-            async for found in self._real.attachments(content_kind, content_id):
-                if await self._made.get("attachment", found.id) is None:
-                    yield found
-        for each in await self._made.held("attachment", content_id):
-            yield attachment_of(each)
+    def attachments(self, content_kind: Literal["page", "blogpost"], content_id: str) -> AsyncIterator[SiteAttachment]:
+        there = self._real.attachments(content_kind, content_id)
+        return self._with_made("attachment", there, content_id, content_id, attachment_of)
 
     async def download_attachment(
         self, content_id: str, attachment_id: str, version: int | None = None
