@@ -65,6 +65,7 @@ class World:
 
     async def close(self) -> None:
         await self._sandbox.aclose()
+        self.api.close()
         if self._pool is not None:
             await self._pool.close()
 
