@@ -32,14 +32,14 @@ chaos-short: dev ## Kill, pause and fail everything at work in 20 runs, and see 
 	$(PYTEST) -m chaos $(ARGS)
 	@$(BIN)/python -m tests.chaos --runs $(RUNS)
 
-chaos: dev ## The same in 200 runs, three at a time, with longer outages: over an hour (ARGS="--seed 7" for others)
+chaos: dev ## The same in 200 runs, three at a time, with longer outages: most of an hour (ARGS="--seed 7" for others)
 	@$(BIN)/python -m tests.chaos --runs 200 --long --lanes 3 $(ARGS)
 
 chaos-pauses: dev ## Executors asleep at 200 moments while others end their chunks, Postgres asleep for a minute
-	@$(BIN)/python -m tests.chaos --only pauses --runs 200 $(ARGS)
+	@$(BIN)/python -m tests.chaos --only pauses --runs 200 --lanes 3 $(ARGS)
 
 chaos-stops: dev ## Plans stopped, continued and undone, 20 times with everybody alive and 20 with an executor killed before
-	@$(BIN)/python -m tests.chaos --only stops --runs 20 $(ARGS)
+	@$(BIN)/python -m tests.chaos --only stops --runs 20 --lanes 2 $(ARGS)
 
 chaos-follows: dev ## What changed at the source brought to 20 sites, then everything undone, under kills and faults
 	@$(BIN)/python -m tests.chaos --only follows --runs 20 $(ARGS)

@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 Handle = Callable[[Row, bool], Awaitable[Entity]]
 
 _LONGEST_PAUSE = 15.0
+_CONFLICTS = 3  # after a lost answer; without one there is none to wait for
 
 # What an error says about the entity. The first match counts; the order is from special to general.
 REASONS: tuple[tuple[type[Exception], Reason], ...] = (
@@ -100,7 +101,7 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
         return row.skipped(Reason.GONE_AT_SOURCE)
     # Of a plan that was stopped or failed, a last request may have had its effect after its chunk was settled.
     follows = job.saved.follow not in (None, "undo")
-    tries, since = 0, time.monotonic()
+    tries, conflicts, since = 0, 0, time.monotonic()
     while True:
         tries += 1
         try:
@@ -129,6 +130,13 @@ async def _one(job: Job, row: Row, handle: Handle) -> Entity:
             )
             job.claim.progress.update(waiting=type(error).__name__, tries=tries)
             await _pause(job, min(0.2 * 2**tries, _LONGEST_PAUSE), release=not job.has_begun(row))
+        except VersionConflict:
+            # What an earlier try sent may have had its effect since this one looked: the next sees whose it is.
+            conflicts += 1
+            if not job.has_begun(row) or conflicts > _CONFLICTS:
+                log.info("entity failed", kind=row.kind, id=row.id, reason=Reason.CHANGED_ON_SITE)
+                return row.failed(Reason.CHANGED_ON_SITE)
+            await _pause(job, 0.2 * 2**conflicts, release=False)
         except WritesForbidden as error:
             if job.claim.purpose == "settle":
                 return row.skipped(job.claim.settled_as)

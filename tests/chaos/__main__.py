@@ -47,8 +47,8 @@ class Deck(Generic[Card]):
 
 
 async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> Tally:
-    """Worlds of 20 or 25 runs each; in every world also executors and Postgres that sleep, plans that are stopped, and plans
-    that go on from others. ``chosen``: the acts that are dealt."""
+    """Worlds of 20 or 25 runs each. In the short form also executors and Postgres that sleep, plans that are stopped, and plans
+    that go on from others: at length each of these is a campaign of its own. ``chosen``: the acts that are dealt."""
     tally, number, round_seed = Tally(), 1, seed
     chance = random.Random(seed)
     held, acts = Deck(HELD, chance), Deck(chosen, chance)
@@ -67,19 +67,21 @@ async def campaign(runs: int, seed: int, long: bool, chosen: Sequence[str]) -> T
                     tell(run.line(), run.verdict)
                     if run.counts or run.verdict.all():
                         tally.add(run.verdict)
-            await sleepers(stage, chance, tally, long)
-            await stops(stage, chance, tally, 3 if long else 1, go_on=long)
-            await follows(stage, chance, tally, acts, SIDE_BY_SIDE if long else 2, long=long)
+            if not long:
+                await sleepers(stage, chance, tally, 3, LEASE + TIMEOUT + 1)
+                await stops(stage, chance, tally, 1)
+                await follows(stage, chance, tally, acts, 2)
     return tally
 
 
-async def sleepers(stage: Stage, chance: random.Random, tally: Tally, long: bool) -> None:
-    asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), 25 if long else 3)
-    tell(asleep.line(), asleep.verdict)
-    tally.note(asleep.verdict)
-    asleep = await pauses.database_asleep(stage, chance.randrange(10**6), 60.0 if long else LEASE + TIMEOUT + 1)
-    tell(asleep.line(), asleep.verdict)
-    tally.note(asleep.verdict)
+async def sleepers(stage: Stage, chance: random.Random, tally: Tally, moments: int, outage: float) -> None:
+    """Executors asleep at so many moments, Postgres asleep for so many seconds."""
+    for asleep in (
+        await pauses.executors_asleep(stage, chance.randrange(10**6), moments),
+        await pauses.database_asleep(stage, chance.randrange(10**6), outage),
+    ):
+        tell(asleep.line(), asleep.verdict)
+        tally.note(asleep.verdict)
 
 
 async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int, *, go_on: bool = False) -> None:
@@ -95,16 +97,14 @@ async def stops(stage: Stage, chance: random.Random, tally: Tally, times: int, *
                 tally.note(found.verdict)
 
 
-async def follows(
-    stage: Stage, chance: random.Random, tally: Tally, acts: Deck[str], times: int, *, long: bool
-) -> None:
+async def follows(stage: Stage, chance: random.Random, tally: Tally, acts: Deck[str], times: int) -> None:
     """A delta and two undos on so many sites."""
     decks: dict[int, Deck[Held]] = {}
 
     def hold(cards: Sequence[Held], n: int) -> list[Held]:
         return decks.setdefault(id(cards), Deck(cards, chance)).deal(n)
 
-    for run in await following.go_on(stage, chance, hold, partial(acts.deal, following.STRIKES), times, long=long):
+    for run in await following.go_on(stage, chance, hold, partial(acts.deal, following.STRIKES), times):
         tell(run.line(), run.verdict)
         tally.note(run.verdict)
 
@@ -118,20 +118,15 @@ async def only(what: str, times: int, seed: int) -> Tally:
             acts = Deck(list(ACTS), chance)
             while tally.runs < times:
                 wanted = min(SIDE_BY_SIDE, times - tally.runs)
-                await follows(stage, chance, tally, acts, wanted, long=False)
+                await follows(stage, chance, tally, acts, wanted)
                 tally.runs += wanted
             return tally
         if what == "stops":
             await stops(stage, chance, tally, times, go_on=True)
             tally.runs = 2 * times
             return tally
-        asleep = await pauses.executors_asleep(stage, chance.randrange(10**6), times)
-        tell(asleep.line(), asleep.verdict)
-        tally.add(asleep.verdict)
-        asleep = await pauses.database_asleep(stage, chance.randrange(10**6), 60.0)
-        tell(asleep.line(), asleep.verdict)
-        tally.note(asleep.verdict)
-        tally.runs = asleep.moments + times
+        await sleepers(stage, chance, tally, times, 60.0)
+        tally.runs = times
     return tally
 
 
@@ -142,6 +137,7 @@ async def side_by_side(lanes: int, given: argparse.Namespace) -> tuple[Tally, bo
     async def lane(n: int) -> bool:
         runs = given.runs // lanes + (n < given.runs % lanes)
         words = ["--runs", str(runs), "--seed", str(given.seed + 1000 * n), *(["--long"] if given.long else [])]
+        words += ["--only", given.only] if given.only else []
         for act in given.act or ():
             words += ["--act", act]
         process = await asyncio.create_subprocess_exec(
@@ -179,9 +175,9 @@ def main() -> int:
     parser.add_argument(
         "--act", action="append", choices=list(ACTS), metavar="ACT", help="only this besides; may be repeated"
     )
-    parser.add_argument("--lanes", type=int, default=1, help="the runs in so many processes side by side")
+    parser.add_argument("--lanes", type=int, default=1, help="in so many processes side by side")
     given = parser.parse_args()
-    if given.lanes > 1 and not given.only:
+    if given.lanes > 1:
         tally, well = asyncio.run(side_by_side(given.lanes, given))
         print(tally.line())
         return 0 if well and tally.good and tally.runs >= given.runs else 1

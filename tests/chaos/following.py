@@ -117,8 +117,6 @@ async def go_on(
     hold: Callable[[Sequence[Held], int], list[Held]],
     strike: Callable[[], list[str]],
     times: int,
-    *,
-    long: bool,
 ) -> list[Run]:
     """A delta and two undos on so many sites. ``hold``: deals a card for each of them; ``strike``: acts for all of them."""
     source, (example, *places) = await prepare(stage, times + 1)
@@ -139,7 +137,7 @@ async def go_on(
             run = Run(len(done) + len(runs) + 1, seed, how, move, place.site, [card], watch, place.before, wanted)
             run.earlier, run.enough = [plan.plan for plan in place.plans], 1  # they are soon over
             runs.append(run)
-        done += await Round(stage, runs, chance.randrange(10**6), strike(), long=long, source=source).perform()
+        done += await Round(stage, runs, chance.randrange(10**6), strike(), long=False, source=source).perform()
         for place, run in zip(places, runs, strict=True):
             place.plans.append(run.move)
     for place, run in zip(places, done[-len(places) :], strict=True):

@@ -1,5 +1,7 @@
-"""An analysis whose analyzer dies goes on by itself. Kills of everything else: ``tests.chaos``."""
+"""An analysis whose analyzer dies goes on by itself, and what was sent before comes into effect late. Kills of everything else:
+``tests.chaos``."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -71,3 +73,57 @@ async def test_of_two_equal_comments_made_after_a_kill_each_has_its_own(world: W
     await world.run(undisturbed)
     assert (await world.ended(undisturbed))["status"] == "FINISHED"
     assert await world.canonical(move) == await world.canonical(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("route", "contains", "made"),
+    [
+        ("/wiki/api/v2/pages", '"North Shore"', "page"),
+        ("/wiki/api/v2/blogposts", '"Tides"', "blogpost"),
+        ("/wiki/rest/api/content/{id}/child/attachment", "lamp.png", "attachment"),
+    ],
+)
+async def test_what_comes_into_effect_after_it_was_looked_for_stands_for_its_entity(
+    world: World, route: str, contains: str, made: str
+) -> None:
+    name = f"inlet-{made}"
+    await world.server(name, {"version": "7.19.0", "sample": "pocket"})
+    move = await world.move(name)
+    # The executor waits 1.5 s for the answer, looks in vain and sends it again; then the first request has its effect.
+    for seconds in (2.5, 1.0):
+        await world.fault(
+            move, method="POST", route=route, contains=contains, action="delay", when="before", seconds=seconds
+        )
+    await world.run(move)
+    report = await world.ended(move)
+    assert report["status"] == "FINISHED"
+    undisturbed = await world.plan(move.source)
+    await world.run(undisturbed)
+    assert (await world.ended(undisturbed))["status"] == "FINISHED"
+    assert await world.canonical(move) == await world.canonical(undisturbed)
+
+
+async def test_a_stray_is_told_although_the_answer_to_its_removal_was_lost(world: World) -> None:
+    await world.server("creek", {"version": "7.19.0", "sample": "pocket"})
+    move = await world.move("creek")
+    # The comment is made twice: the first request has its effect when the second has been answered.
+    comments = "/wiki/api/v2/footer-comments"
+    await world.fault(
+        move, method="POST", route=comments, contains="Thanks.", action="delay", when="before", seconds=2.5
+    )
+    await world.fault(move, method="DELETE", route=f"{comments}/{{id}}", action="close", when="after")
+    await world.run(move)
+    report = await world.ended(move)
+    assert (report["status"], report["conserved"], report["verification"]) == ("FINISHED", True, [])
+    removed = {
+        effect["id"]
+        for entry in await world.journal(move.site_name)
+        for effect in entry["effects"]
+        if effect["verb"] in ("deleted", "purged")
+    }
+    rows = await world.rows(
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM log.events WHERE type = 'ChunkEnded'"
+    )
+    told = {id for row in rows for id in json.loads(row["body"])["data"].get("strays", ())}
+    assert removed and removed <= told
+    assert not await world.rows("SELECT * FROM work.stray")

@@ -69,34 +69,34 @@ async def _copy(job: Job, row: Row, kind: Kind, target: str, attachment: Attachm
     defect = Reason.VERSIONS_INCOMPLETE if lacking else None
     for n in range(1, 50):
         name = attachment.filename if n == 1 else _renamed(attachment.filename, n)
-        if look and (found := await _adopted(job, row, kind, target, name)):
+        why = Reason.TITLE_CLASH if n > 1 else defect
+        found = await _adopted(job, row, kind, target, name) if look else None
+        if found is None:
+            first = earlier[0] if earlier else None
+            async with job.source.open_attachment(row.id, first.number if first else None) as chunks:
+                hashing = _Hashing(chunks)
+                try:
+                    made = await job.site.create_attachment(
+                        target,
+                        name,
+                        attachment.media_type,
+                        aiter(hashing),
+                        None,
+                        comment=first.comment if first else attachment.comment,
+                    )
+                except NameTaken:
+                    # What an earlier try sent may have had its effect since this one looked.
+                    found = await _adopted(job, row, kind, target, name) if look else None
+                    if found is None:
+                        continue
+        if found is not None:
             made, digest = await _go_on(job, row, target, attachment, earlier, found, None)
-            why = Reason.TITLE_CLASH if n > 1 else defect
             digest = digest or await _digest(job, row.id)
             return row.migrated(found.id, why, target_version=made.version, digest=digest, adopted=True)
-        first = earlier[0] if earlier else None
-        async with job.source.open_attachment(row.id, first.number if first else None) as chunks:
-            hashing = _Hashing(chunks)
-            try:
-                made = await job.site.create_attachment(
-                    target,
-                    name,
-                    attachment.media_type,
-                    aiter(hashing),
-                    None,
-                    comment=first.comment if first else attachment.comment,
-                )
-            except NameTaken:
-                continue
         if not await job.take(row, made.id):
             continue  # somebody was quicker to find it than its maker to say whose it is
         made, digest = await _go_on(job, row, target, attachment, earlier, made, hashing.digest)
-        return row.migrated(
-            made.id,
-            Reason.TITLE_CLASH if n > 1 else defect,
-            target_version=made.version,
-            digest=digest,
-        )
+        return row.migrated(made.id, why, target_version=made.version, digest=digest)
     return row.failed(Reason.TITLE_CLASH)
 
 

@@ -39,13 +39,9 @@ async def pages(job: Job) -> None:
                 defect = Reason.PARENT_NOT_MOVED
         space, private = await job.space(), await shades.private(content, parent)
         for title, clash in titles(content.title):
-            if look and (found := await find(job, "page", space.id, title)):
-                if not (await adoptable(job, found, content) and await job.take(row, found.id)):
-                    continue
-                await shades.draw(content, found.id, made_now=True)
-                return moved(row, found, rewritten, clash or defect, adopted=True)
+            found = await _adopted(job, row, content, title) if look else None
             try:
-                made = await job.site.create_page(
+                made = found or await job.site.create_page(
                     space.id,
                     title,
                     rewritten.text,
@@ -55,11 +51,15 @@ async def pages(job: Job) -> None:
                     representation=content.format,
                 )
             except TitleTaken:
-                continue
-            if not await job.take(row, made.id):
+                # What an earlier try sent may have had its effect since this one looked.
+                found = await _adopted(job, row, content, title) if look else None
+                if found is None:
+                    continue
+                made = found
+            if found is None and not await job.take(row, made.id):
                 continue  # somebody was quicker to find it than its maker to say whose it is
             await shades.draw(content, made.id, made_now=True)
-            return moved(row, made, rewritten, clash or defect)
+            return moved(row, made, rewritten, clash or defect, adopted=found is not None)
         return row.failed(Reason.TITLE_CLASH)
 
     # The homepage first: until it has its own title, the site's name for it may be in another page's way.
@@ -139,13 +139,9 @@ async def blogposts(job: Job) -> None:
             return await _filled(job, row, there, content, rewritten, shades)
         space, private = await job.space(), await shades.private(content, None)
         for title, clash in titles(content.title):
-            if look:
-                for found in await job.site.find_content("blogpost", space.id, title):
-                    if await adoptable(job, found, content) and await job.take(row, found.id):
-                        await shades.draw(content, found.id, made_now=True)
-                        return moved(row, found, rewritten, clash, adopted=True)
+            found = await _adopted(job, row, content, title) if look else None
             try:
-                made = await job.site.create_blogpost(
+                made = found or await job.site.create_blogpost(
                     space.id,
                     title,
                     rewritten.text,
@@ -154,19 +150,25 @@ async def blogposts(job: Job) -> None:
                     representation=content.format,
                 )
             except TitleTaken:
-                continue
-            if not await job.take(row, made.id):
+                found = await _adopted(job, row, content, title) if look else None
+                if found is None:
+                    continue
+                made = found
+            if found is None and not await job.take(row, made.id):
                 continue
             await shades.draw(content, made.id, made_now=True)
-            return moved(row, made, rewritten, clash)
+            return moved(row, made, rewritten, clash, adopted=found is not None)
         return row.failed(Reason.TITLE_CLASH)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
 
 
-async def find(job: Job, kind: str, space: str, title: str) -> SiteContent | None:
-    found = await job.site.find_content("page" if kind == "page" else "blogpost", space, title)
-    return found[0] if found else None
+async def _adopted(job: Job, row: Row, content: Content, title: str) -> SiteContent | None:
+    """Of this title, what the migrator made and what stands for nothing else: now for this row."""
+    for found in await job.site.find_content(content.kind, (await job.space()).id, title):
+        if await adoptable(job, found, content) and await job.take(row, found.id):
+            return found
+    return None
 
 
 async def adoptable(job: Job, found: SiteContent, content: Content) -> bool:

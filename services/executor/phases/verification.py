@@ -41,9 +41,8 @@ What = Literal["missing", "title", "size", "parent", "text", "digest", "place", 
 
 @dataclass(slots=True)
 class Findings:
-    """``strays``: ids on the site that were removed. ``differences``: by the source's ids. ``mended``: what was put right."""
+    """``differences``: by the source's ids. ``mended``: what was put right."""
 
-    strays: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     mended: list[Difference] = field(default_factory=list)
 
@@ -76,18 +75,21 @@ async def verify(job: Job) -> None:
         await verifier.content(row)
     found = verifier.found
     if await _is_first(job):
-        await _stray_contents(job, found.strays)
+        await _stray_contents(job)
         # Nothing more is made in this space, and what stands for what is recorded.
         await job.pool.execute("DELETE FROM work.taken WHERE task = $1", job.claim.work.task)
     if found.differences:
         log.warning("verification found differences", space=job.space_id, count=len(found.differences))
+    chunk = job.claim.work.chunk
+    strays = await job.pool.fetch("SELECT id FROM work.stray WHERE chunk = $1 ORDER BY length(id), id", chunk)
     await job.claim.end(
         (),
-        strays=found.strays,
+        strays=[row["id"] for row in strays],
         differences=found.differences[:500],
         mended=found.mended[:500],
         fatal=Reason.VERIFICATION_DIFFERENCE if found.differences else None,
     )
+    await job.pool.execute("DELETE FROM work.stray WHERE chunk = $1", chunk)
 
 
 async def _is_first(job: Job) -> bool:
@@ -97,13 +99,20 @@ async def _is_first(job: Job) -> bool:
     return bool(first == job.claim.work.first)
 
 
-async def _stray_contents(job: Job, strays: list[str]) -> None:
+async def _stray_contents(job: Job) -> None:
     space = await job.space()
     for kind in ("page", "blogpost"):
         async for found in job.site.contents("page" if kind == "page" else "blogpost", space.id):
             if found.id != space.homepage_id and await _is_stray(job, found):
-                await job.site.delete_content("page" if kind == "page" else "blogpost", found.id)
-                strays.append(found.id)
+                await _remove(job, "page" if kind == "page" else "blogpost", found.id)
+
+
+async def _remove(
+    job: Job, kind: Literal["page", "blogpost", "attachment", "comment", "inline_comment"], id: str
+) -> None:
+    """Removes a stray; first it is noted, for the answer may be lost, or this attempt."""
+    await job.pool.execute("INSERT INTO work.stray VALUES ($1, $2) ON CONFLICT DO NOTHING", job.claim.work.chunk, id)
+    await job.site.delete_content(kind, id)
 
 
 async def _is_stray(job: Job, found: SiteContent | SiteAttachment | SiteComment) -> bool:
@@ -255,8 +264,7 @@ class _Verifier:
                 await self._thread(Kind.ATTACHMENT, id, sent.id)
         for found in there.values():
             if found.id not in expected and await _is_stray(self._job, found):
-                await self._job.site.delete_content("attachment", found.id)
-                self.found.strays.append(found.id)
+                await _remove(self._job, "attachment", found.id)
 
     async def _file(self, container: str, there: SiteAttachment, sent: Sent) -> None:
         if sent.size is not None and there.size != sent.size:
@@ -307,8 +315,7 @@ class _Verifier:
                 await self._words(there[comment], sent)
         for found in reversed(there.values()):
             if found.id not in expected and await _is_stray(self._job, found):
-                await self._job.site.delete_content("inline_comment" if found.inline else "comment", found.id)
-                self.found.strays.append(found.id)
+                await _remove(self._job, "inline_comment" if found.inline else "comment", found.id)
 
     async def _words(self, there: SiteComment, sent: Sent) -> None:
         if digest(there.body) == sent.digest:

@@ -8,7 +8,7 @@ import pytest
 
 from services.executor.entities import work_through
 from services.executor.job import Draining, Job, Row
-from shared.confluence.site import OutcomeUnknown, SiteForbids, SiteUnavailable, Throttled
+from shared.confluence.site import OutcomeUnknown, SiteForbids, SiteUnavailable, Throttled, VersionConflict
 from shared.events.catalog.work import Entity, Kind, Outcome
 from shared.events.reasons import Reason
 
@@ -150,3 +150,15 @@ async def test_what_the_site_put_off_after_it_had_made_a_part_is_looked_for() ->
 
     await work_through(working, ROWS[:1], handle)
     assert asked == [False, True]
+
+
+async def test_a_newer_version_after_a_lost_answer_may_be_ones_own_and_is_looked_at_again() -> None:
+    newer = VersionConflict("there is a newer version", 409)
+    lost = OutcomeUnknown("cut off")
+    site = Site(row0=[newer], row1=[lost, newer], row2=[lost, newer, newer, newer, newer])
+    done = await work_through(job(FakeClaim()), ROWS, site.handle)
+    assert [(e.outcome, e.reason) for e in done] == [
+        (Outcome.FAILED, Reason.CHANGED_ON_SITE),
+        (Outcome.MIGRATED, None),
+        (Outcome.FAILED, Reason.CHANGED_ON_SITE),
+    ]
