@@ -1,6 +1,7 @@
 """An analysis whose analyzer dies goes on by itself, and what was sent before comes into effect late. Kills of everything else:
 ``tests.chaos``."""
 
+import asyncio
 import json
 import random
 from dataclasses import replace
@@ -106,15 +107,22 @@ async def test_what_comes_into_effect_after_it_was_looked_for_stands_for_its_ent
 async def test_a_stray_is_told_although_the_answer_to_its_removal_was_lost(world: World) -> None:
     await world.server("creek", {"version": "7.19.0", "sample": "pocket"})
     move = await world.move("creek")
-    # The comment is made twice: the first request has its effect when the second has been answered.
+    # An executor that waits in vain for the answer makes the comment anew; labels wait until the first request had its effect.
     comments = "/wiki/api/v2/footer-comments"
     await world.fault(
-        move, method="POST", route=comments, contains="Thanks.", action="delay", when="before", seconds=2.5
+        move, method="POST", route=comments, contains="Thanks.", action="delay", when="before", seconds=5.0
+    )
+    label = await world.fault(
+        move, method="POST", route="/wiki/rest/api/content/{id}/label", action="hold", when="after", count=None
     )
     await world.fault(move, method="DELETE", route=f"{comments}/{{id}}", action="close", when="after")
     await world.run(move)
+    await world.held(move, label)
+    await asyncio.sleep(5.0)
+    await world.release(move, label)
     report = await world.ended(move)
-    assert (report["status"], report["conserved"], report["verification"]) == ("FINISHED", True, [])
+    assert (report["status"], report["conserved"]) == ("FINISHED", True)
+    assert [each["what"] for each in report["verification"]] == ["stray"]
     removed = {
         effect["id"]
         for entry in await world.journal(move.site_name)
