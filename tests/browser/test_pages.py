@@ -119,6 +119,7 @@ LED_TO = {
     "/settings/webhooks/ID",
     "/settings/webhooks/ID/remove",
     "/sites/ID/credential",
+    "/sources/ID/base-urls",
 }
 
 
