@@ -1,6 +1,7 @@
 """Pages, by depth, and blog posts; then what is written over them: earlier versions, the second pass over their bodies, when
 every page that links may name is there, owners, and the links of pages that earlier plans moved."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,29 +39,19 @@ async def pages(job: Job) -> None:
             if parent is None:
                 defect = Reason.PARENT_NOT_MOVED
         space, private = await job.space(), await shades.private(content, parent)
-        for title, clash in titles(content.title):
-            found = await _adopted(job, row, content, title) if look else None
-            try:
-                made = found or await job.site.create_page(
-                    space.id,
-                    title,
-                    rewritten.text,
-                    parent_id=parent,
-                    root_level=parent is None,
-                    private=private,
-                    representation=content.format,
-                )
-            except TitleTaken:
-                # What an earlier try sent may have had its effect since this one looked.
-                found = await _adopted(job, row, content, title) if look else None
-                if found is None:
-                    continue
-                made = found
-            if found is None and not await job.take(row, made.id):
-                continue  # somebody was quicker to find it than its maker to say whose it is
-            await shades.draw(content, made.id, made_now=True)
-            return moved(row, made, rewritten, clash or defect, adopted=found is not None)
-        return row.failed(Reason.TITLE_CLASH)
+
+        async def make(title: str) -> SiteContent:
+            return await job.site.create_page(
+                space.id,
+                title,
+                rewritten.text,
+                parent_id=parent,
+                root_level=parent is None,
+                private=private,
+                representation=content.format,
+            )
+
+        return await _made(job, row, look, content, rewritten, shades, make, defect)
 
     # The homepage first: until it has its own title, the site's name for it may be in another page's way.
     rows = sorted(await job.rows(), key=lambda row: not row.homepage)
@@ -138,29 +129,48 @@ async def blogposts(job: Job) -> None:
                 return await updates.bring(job, row, Kind.BLOGPOST, there, content, rewritten, shades)
             return await _filled(job, row, there, content, rewritten, shades)
         space, private = await job.space(), await shades.private(content, None)
-        for title, clash in titles(content.title):
-            found = await _adopted(job, row, content, title) if look else None
-            try:
-                made = found or await job.site.create_blogpost(
-                    space.id,
-                    title,
-                    rewritten.text,
-                    created_at=content.created_at,
-                    private=private,
-                    representation=content.format,
-                )
-            except TitleTaken:
-                found = await _adopted(job, row, content, title) if look else None
-                if found is None:
-                    continue
-                made = found
-            if found is None and not await job.take(row, made.id):
-                continue
-            await shades.draw(content, made.id, made_now=True)
-            return moved(row, made, rewritten, clash, adopted=found is not None)
-        return row.failed(Reason.TITLE_CLASH)
+
+        async def make(title: str) -> SiteContent:
+            return await job.site.create_blogpost(
+                space.id,
+                title,
+                rewritten.text,
+                created_at=content.created_at,
+                private=private,
+                representation=content.format,
+            )
+
+        return await _made(job, row, look, content, rewritten, shades, make)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _made(
+    job: Job,
+    row: Row,
+    look: bool,
+    content: Content,
+    body: Body,
+    shades: Shades,
+    make: Callable[[str], Awaitable[SiteContent]],
+    defect: Reason | None = None,
+) -> Entity:
+    """Makes it, or finds what an earlier try made. A title that is taken gets a number."""
+    for title, clash in titles(content.title):
+        found = await _adopted(job, row, content, title) if look else None
+        try:
+            made = found or await make(title)
+        except TitleTaken:
+            # What an earlier try sent may have had its effect since this one looked.
+            found = await _adopted(job, row, content, title) if look else None
+            if found is None:
+                continue
+            made = found
+        if found is None and not await job.take(row, made.id):
+            continue  # somebody was quicker to find it than its maker to say whose it is
+        await shades.draw(content, made.id, made_now=True)
+        return moved(row, made, body, clash or defect, adopted=found is not None)
+    return row.failed(Reason.TITLE_CLASH)
 
 
 async def _adopted(job: Job, row: Row, content: Content, title: str) -> SiteContent | None:
