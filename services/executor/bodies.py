@@ -192,8 +192,10 @@ class Bodies:
         space = await self._job.source.space_by_key(key)
         if space is None:
             return Resolved(storage.Keep(), "not_in_source")
-        moved = await self._job.target(Kind.SPACE, space.id) is not None
-        return Resolved(target, None if moved else "not_moved")
+        return Resolved(target, await self._unless_moved(space.id))
+
+    async def _unless_moved(self, space: str) -> Why | None:
+        return None if await self._job.target(Kind.SPACE, space) is not None else "not_moved"
 
     async def _titled(self, key: str | None, title: str, blog: storage.BlogRef | None) -> Resolved:
         """A link by title stays one, unless the space has another key there or the page another title."""
@@ -211,17 +213,23 @@ class Bodies:
         return Resolved(kept)
 
     async def _file(self, r: storage.AttachmentRef) -> Resolved:
-        """A file goes by its name, which is another one on the site where it was taken there."""
+        """A file goes by its name."""
         if not await self._any_renamed():
             return Resolved(storage.Keep())
         holder = await self._waited_for(r.page) if r.page is not None else self._content
         container = await self._job.content_target(holder) if holder is not None else None
-        if holder is None or container is None or container[0] is Kind.ATTACHMENT:
+        if holder is None or container is None:
             return Resolved(storage.Keep())
-        if container[1] not in self._files:
-            self._files[container[1]] = await self._names(holder, *container)
-        name = self._files[container[1]].get(r.filename)
-        return Resolved(storage.Keep() if name is None else storage.Filename(name))
+        name = await self._name_there(holder, *container, r.filename)
+        return Resolved(storage.Keep() if name == r.filename else storage.Filename(name))
+
+    async def _name_there(self, holder: str, kind: Kind, container: str, name: str) -> str:
+        """The name on the site of a file of this name: another one where it was taken there."""
+        if kind is Kind.ATTACHMENT or not await self._any_renamed():
+            return name
+        if container not in self._files:
+            self._files[container] = await self._names(holder, kind, container)
+        return self._files[container].get(name, name)
 
     async def _any_renamed(self) -> bool:
         """Whether any file of the source got another name on the site; asked once for a chunk."""
@@ -267,7 +275,7 @@ class Bodies:
                 "SELECT true FROM work.outcome o JOIN work.task t ON t.task = o.task JOIN work.plan p ON p.plan = t.plan"
                 " WHERE p.ledger = ANY($1) AND p.source = $2 AND o.kind IN ('page', 'blogpost') AND o.id = $3"
                 " AND o.reason = 'title_clash' LIMIT 1",
-                [self._job.site_id, self._job.saved.site],
+                self._job.ledgers,
                 self._job.source_id,
                 id,
             )
@@ -281,7 +289,8 @@ class Bodies:
             space = await self._job.source.space_by_key(r.space_key)
             if space is None:
                 return Resolved(storage.Keep(), "not_in_source")
-            return Resolved(storage.Url(f"{base}/spaces/{quote(await self._job.key_on_site(r.space_key))}{anchor}"))
+            there = storage.Url(f"{base}/spaces/{quote(await self._job.key_on_site(r.space_key))}{anchor}")
+            return Resolved(there, await self._unless_moved(space.id))
         if r.kind == "user" and r.username:
             account = await self._job.account(await self._person_id(r.username))
             if account is None:
@@ -296,7 +305,8 @@ class Bodies:
             return await self._absent(id)
         kind, target = found
         if r.kind == "attachment" and r.filename:
-            return Resolved(storage.Url(f"{base}/download/attachments/{target}/{quote(r.filename)}"))
+            name = quote(await self._name_there(id, kind, target, r.filename))
+            return Resolved(storage.Url(f"{base}/download/attachments/{target}/{name}"))
         space_key = quote(await self._job.key_on_site(r.space_key or await self._space_of(id)))
         place = "blog" if kind is Kind.BLOGPOST else "pages"
         return Resolved(storage.Url(f"{base}/spaces/{space_key}/{place}/{target}{anchor}"))

@@ -35,13 +35,14 @@ class FakeSource:
 
 
 class FakeJob:
-    """``on_site``: ids of the source with what they are on the site."""
+    """``on_site``: ids of the source with what they are on the site; ``space``: of the space there."""
 
-    def __init__(self, on_site: dict[str, str], **options: Any) -> None:
-        self.source, self.on_site = FakeSource(), on_site
+    def __init__(self, on_site: dict[str, str], space: str | None = "s1", **options: Any) -> None:
+        self.source, self.on_site, self.space_there = FakeSource(), on_site, space
         self.site, self.pool = SimpleNamespace(url="https://new.example.com"), self
         self.saved = SimpleNamespace(options=MoveOptions(**options))
         self.site_id = self.source_id = "0" * 32
+        self.ledgers = [self.site_id]
 
     async def fetchval(self, query: str, *_: Any) -> None:
         return None
@@ -50,7 +51,7 @@ class FakeJob:
         return (Kind.PAGE, self.on_site[id]) if id in self.on_site else None
 
     async def target(self, kind: Kind, id: str) -> str | None:
-        return "s1"
+        return self.space_there
 
     async def key_on_site(self, key: str) -> str:
         return key
@@ -109,7 +110,6 @@ class JobWithFiles(FakeJob):
 
     def __init__(self) -> None:
         super().__init__({"10": "700010"})
-        self.ledgers = ["0" * 32]
         self.source = SourceWithFiles(self.files)
         self.site.attachments = self._attachments
 
@@ -128,6 +128,21 @@ async def test_a_link_to_a_file_follows_the_name_that_it_got_on_the_site() -> No
     body = '<ac:image><ri:attachment ri:filename="plan.png" /></ac:image><ac:image><ri:attachment ri:filename="map.png" /></ac:image>'
     done = await bodies(JobWithFiles()).rewrite(page(body))
     assert done.text == body.replace("plan.png", "plan (2).png")
+
+
+async def test_an_address_of_a_file_follows_the_name_that_it_got_on_the_site() -> None:
+    body = "".join(
+        f'<a href="{OLD}/download/attachments/10/{name}?version=1">x</a>' for name in ("plan.png", "map.png")
+    )
+    done = await bodies(JobWithFiles()).rewrite(page(body))
+    files = "https://new.example.com/wiki/download/attachments/700010"
+    assert done.text == f'<a href="{files}/plan%20%282%29.png">x</a><a href="{files}/map.png">x</a>'
+
+
+async def test_the_address_of_a_space_that_is_not_on_the_site_is_told_as_not_moved_like_a_link_to_it() -> None:
+    body = f'<a href="{OLD}/display/DOCS">x</a><ac:link><ri:space ri:space-key="DOCS" /></ac:link>'
+    done = await bodies(FakeJob({}, space=None)).rewrite(page(body))
+    assert told(done) == {("url", "not_moved", 1), ("space", "not_moved", 1)}
 
 
 async def test_a_link_that_was_broken_at_the_source_is_told_as_such_and_stays() -> None:
