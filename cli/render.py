@@ -35,7 +35,7 @@ KINDS = {
     "link": ("earlier page whose links follow", "earlier pages whose links follow"),
     "version": ("page with earlier versions", "pages with earlier versions"),
     "owner": ("owner of a page", "owners of pages"),
-    "label": ("page with labels", "pages with labels"),
+    "label": ("set of labels", "sets of labels"),
     "property": ("page with properties", "pages with properties"),
     "provenance": ("note of origin", "notes of origin"),
     "order": ("page with ordered children", "pages with ordered children"),

@@ -14,8 +14,9 @@ def apply(instance: Instance, edit: dict[str, Any]) -> None:
     """One edit: ``{"do", "space", "title"}`` and what belongs to it.
 
     ``write`` (``body``, ``new_title``), ``add`` (``body``, ``parent``: a title), ``move`` (``parent``: a title or None,
-    ``position``), ``homepage``, ``delete``, ``label`` (``labels``), ``restrict`` (``users``, ``groups`` that may see it; none: everybody),
-    ``comment`` (``body``), ``attach`` (``file``, ``size``): a new file, or a new version of one. Raises EditError.
+    ``position``), ``homepage``, ``delete``, ``label`` (``labels``; ``file``: of that file of the page), ``restrict`` (``users``,
+    ``groups`` that may see it; none: everybody), ``comment`` (``body``), ``resolve`` (its comments on pieces of
+    text), ``attach`` (``file``, ``size``): a new file, or a new version of one. Raises EditError.
     """
     what = _EDITS.get(str(edit.get("do")))
     if what is None:
@@ -74,7 +75,11 @@ def _delete(instance: Instance, edit: dict[str, Any]) -> None:
 
 
 def _label(instance: Instance, edit: dict[str, Any]) -> None:
-    _page(instance, edit).labels = tuple(("global", name) for name in edit["labels"])
+    page = _page(instance, edit)
+    labeled = _file(instance, page, edit["file"]) if "file" in edit else page
+    if labeled is None:
+        raise EditError(f"{page.title!r} has no file {edit['file']!r}")
+    labeled.labels = tuple(("global", name) for name in edit["labels"])
 
 
 def _restrict(instance: Instance, edit: dict[str, Any]) -> None:
@@ -91,13 +96,23 @@ def _comment(instance: Instance, edit: dict[str, Any]) -> None:
     _made(instance, page, "comment", f"Re: {page.title}", body=edit["body"], container=page.id)
 
 
+def _resolve(instance: Instance, edit: dict[str, Any]) -> None:
+    page = _page(instance, edit)
+    for comment in instance.hanging(page.id, "comment"):
+        if comment.inline is not None:
+            comment.inline.status = "resolved"
+
+
+def _file(instance: Instance, page: Content, name: str) -> Content | None:
+    return next((file for file in instance.hanging(page.id, "attachment") if file.title == name), None)
+
+
 def _attach(instance: Instance, edit: dict[str, Any]) -> None:
     page = _page(instance, edit)
-    for file in instance.hanging(page.id, "attachment"):
-        if file.title == edit["file"]:
-            file.size = int(edit["size"])
-            _revised(file)
-            return
+    if (file := _file(instance, page, edit["file"])) is not None:
+        file.size = int(edit["size"])
+        _revised(file)
+        return
     _made(
         instance,
         page,
@@ -119,6 +134,7 @@ _EDITS = {
     "label": _label,
     "restrict": _restrict,
     "comment": _comment,
+    "resolve": _resolve,
     "attach": _attach,
 }
 

@@ -7,10 +7,12 @@ any answer that shows the word to someone who may not see it gives the mistake a
 from datetime import datetime, timedelta
 
 from sandbox.sample.build import Builder, file_link, image, link, macro, mention
-from sandbox.sample.model import BASE, Group, Instance, Restriction, tiny
+from sandbox.sample.model import BASE, Group, Inline, Instance, Restriction, tiny
 
 #: In everything that is restricted, and nowhere else.
 HUSH = "hushmere"
+#: The marker of a comment on a piece of text.
+WIND = "b0a70000-1111-4222-8333-444455556666"
 
 SENTENCES = (
     "The islet has one lamp and two keys.",
@@ -81,15 +83,18 @@ def _isle(b: Builder) -> None:
         f'<a href="{BASE}/x/{tiny(b.page("QUAY", "Ropes").id)}">ropes</a> {mention(b.key("bo"))}</p>',
         macro("info", body="<p>Mind the step.</p>"),
     )
-    b.put(
+    shore = b.put(
         "ISLE",
         "North Shore",
         f'<p><a href="{BASE}/pages/viewpage.action?pageId={b.page("ISLE", "Slipway").id}">slipway</a></p>',
+        f'<p>The <ac:inline-comment-marker ac:ref="{WIND}">wind</ac:inline-comment-marker> never rests.</p>',
     )
-    b.attach(lamp, "lamp.png", "image/png", 900, "ada", versions=2)
+    b.label(b.attach(lamp, "lamp.png", "image/png", 900, "ada", versions=2), "picture")
     b.attach(lamp, "oil.csv", "text/csv", 600, "bo")
     b.attach(b.page("ISLE", "Landing"), "lamp.png", "image/png", 700, "cy")
     b.put("ISLE", "Landing", f"<p>{file_link('oil.csv', 'oil', 'Lamp')}</p>")
+    windy = b.comment(shore, "cy", "<p>Which one?</p>", inline=Inline(WIND, "wind"))
+    b.comment(shore, "bo", "<p>The north one.</p>", reply_to=windy)
     first = b.comment(lamp, "bo", "<p>Lit.</p>")
     b.comment(lamp, "cy", "<p>Lit.</p>")
     b.comment(lamp, "ada", "<p>Thanks.</p>", reply_to=first)

@@ -96,6 +96,7 @@ class Listed:
     version: int = 0
     parent: str | None = None
     container: str | None = None
+    resolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ def takes(follow: Follow, kind: Kind, now: Listed, earlier: Earlier, *, unfinish
     if kind is Kind.RESTRICTION:
         return True  # who is in it is not told by a number
     placed = (now.parent, now.container) != (earlier.moved.parent, earlier.moved.container)
-    return now.version != earlier.moved.version or (placed and kind in MAPPED)
+    changed = (now.version, now.resolved) != (earlier.moved.version, earlier.moved.resolved)
+    return changed or (placed and kind in MAPPED)
 
 
 _EARLIER = """
@@ -150,12 +152,12 @@ last AS (
   SELECT DISTINCT ON (o.kind, o.id) o.kind, o.id, o.outcome FROM work.outcome o JOIN wanted USING (kind, id)
   WHERE o.task = ANY($1) ORDER BY o.kind, o.id, o.position DESC
 ), moved AS (
-  SELECT DISTINCT ON (o.kind, o.id) o.kind, o.id, o.reason, i.version, i.parent, i.container
+  SELECT DISTINCT ON (o.kind, o.id) o.kind, o.id, o.reason, i.version, i.parent, i.container, i.resolved
   FROM work.outcome o JOIN wanted USING (kind, id) JOIN work.task t ON t.task = o.task
   JOIN work.inventory i ON i.task = o.task AND i.epoch = t.inventory_epoch AND i.kind = o.kind AND i.id = o.id
   WHERE o.task = ANY($1) AND o.outcome = 'migrated' ORDER BY o.kind, o.id, o.position DESC
 )
-SELECT w.kind, w.id, l.outcome, m.id IS NOT NULL AS moved, m.reason, m.version, m.parent, m.container,
+SELECT w.kind, w.id, l.outcome, m.id IS NOT NULL AS moved, m.reason, m.version, m.parent, m.container, m.resolved,
        t.target IS NOT NULL AS there,
        EXISTS (SELECT FROM work.inventory i JOIN work.task k ON k.task = i.task AND i.epoch = k.inventory_epoch
                WHERE i.task = ANY($1) AND i.kind = w.kind AND i.id = w.id) AS listed
@@ -175,7 +177,7 @@ async def earlier_of(
         (kind := Kind(r["kind"]), r["id"]): Earlier(
             listed=r["listed"],
             last=Outcome(r["outcome"]) if r["outcome"] else None,
-            moved=Listed(r["version"], r["parent"], r["container"]) if r["moved"] else None,
+            moved=Listed(r["version"], r["parent"], r["container"], r["resolved"]) if r["moved"] else None,
             reason=Reason(r["reason"]) if r["reason"] else None,
             there=r["there"] or kind not in MAPPED,
         )

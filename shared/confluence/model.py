@@ -69,7 +69,8 @@ class Item:
     blog post, or, for comments on files, the attachment). ``depth``: 0 at the top. ``position``: among siblings, else None.
     ``size``: bytes of an attachment; ``has_file``: whether the source holds them.
     ``labels``, ``restrictions``, ``properties``, ``watchers``: how
-    many. ``history``: so many earlier versions of a page or blog post the source tells.
+    many. ``history``: so many earlier versions of a page or blog post the source tells. ``resolved``: of a comment on a
+    piece of text.
     """
 
     kind: ItemKind
@@ -88,6 +89,7 @@ class Item:
     history: int = 0
     dangling: bool = False
     homepage: bool = False
+    resolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,11 @@ EDITS: tuple[dict[str, Any], ...] = (
     {"do": "add", "space": "ISLE", "title": "Buoy", "parent": "North Shore", "body": "<p>Red.</p>"},
     {"do": "move", "space": "ISLE", "title": "Lamp", "parent": "South Shore", "position": 0},
     {"do": "comment", "space": "ISLE", "title": "Lamp", "body": "<p>Moved.</p>"},
+    {"do": "resolve", "space": "ISLE", "title": "North Shore"},
     {"do": "attach", "space": "ISLE", "title": "Lamp", "file": "oil.csv", "size": 640},
     {"do": "attach", "space": "ISLE", "title": "South Shore", "file": "new.txt", "size": 50},
     {"do": "label", "space": "ISLE", "title": "Landing", "labels": ["north", "oak"]},
+    {"do": "label", "space": "ISLE", "title": "Lamp", "file": "lamp.png", "labels": ["picture", "north"]},
     # New below what is restricted, and new and restricted itself.
     {"do": "add", "space": "ISLE", "title": "Hushmere Nook", "parent": "Hushmere Vault", "body": "<p>hushmere</p>"},
     {"do": "add", "space": "ISLE", "title": "Hushmere Chest", "parent": "Landing", "body": "<p>hushmere</p>"},

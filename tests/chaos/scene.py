@@ -53,6 +53,7 @@ class Held:
 
 _PAGE, _POST = "/wiki/api/v2/pages", "/wiki/api/v2/blogposts"
 _FILE, _COMMENT = "/wiki/rest/api/content/{id}/child/attachment", "/wiki/api/v2/footer-comments"
+_INLINE = "/wiki/api/v2/inline-comments"
 # First and later ones of their chunk, and both of what there is twice.
 HELD = (
     Held("space", "Little Quay", "POST", "/wiki/rest/api/space/_private", '"QUAY"'),
@@ -71,6 +72,7 @@ HELD = (
     Held("comment", "the second of two equal ones", "POST", _COMMENT, "Lit.", 2),
     Held("comment", "a reply", "POST", _COMMENT, "Thanks."),
     Held("comment", "its equal", "POST", _COMMENT, "Thanks.", 2),
+    Held("comment", "on a piece of text", "POST", _INLINE, "Which one?"),
     Held("group", "the first", "POST", "/wiki/rest/api/group", ""),
     Held("account", "the first", "POST", "/rest/api/3/user", ""),
     Held("account", "a later one", "POST", "/rest/api/3/user", "", 3),

@@ -10,7 +10,7 @@ import pytest
 from cli.client import ClientError
 from shared.events.reasons import Reason
 from tests.e2e.world import ACCEPTED, Move, World
-from tests.unit.export.build import body, page, simple
+from tests.unit.export.build import Ref, body, page, simple, thing
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +101,25 @@ async def test_the_map_of_ids_names_everything_that_moved(world: World, south: s
     entries = json.loads(pieces)["entries"]
     for kind in ("page", "blogpost", "attachment", "comment", "space"):
         assert sum(entry["kind"] == kind for entry in entries) == report["kinds"][kind]["migrated"]
+
+
+async def test_a_label_that_the_site_refuses_is_left_out_and_the_others_of_the_page_move(
+    world: World, tmp_path: Path
+) -> None:
+    labels = [
+        thing("Label", str(50 + n), name=name, namespace="global") for n, name in enumerate(("oak", "not one", "elm"))
+    ]
+    on = [thing("Labelling", str(60 + n), label=Ref("Label", str(50 + n)), content=Ref("Page", "10")) for n in range(3)]
+    export = simple(page("10", title="First"), body("100", "10", "<p>x</p>"), *labels, *on).zip(tmp_path / "space.zip")
+    source = await world.source(export=export)
+    await world.analyze(source)
+    await world.repair(source)
+    move = await world.plan(source)
+    report = await moved(world, move)
+    (first,) = [each for each in contents(json.loads(await world.canonical(move))) if each["title"] == "First"]
+    assert first["labels"] == ["global:elm", "global:oak"]
+    assert report["kinds"]["label"]["migrated"] == 1
+    assert ("label", Reason.SITE_REFUSED) in {(each["kind"], each["reason"]) for each in report["reasons"]}
 
 
 OLD = "https://wiki.example.com/confluence"

@@ -150,9 +150,11 @@ EDITS: tuple[dict[str, Any], ...] = (
     {"do": "add", "space": "ISLE", "title": "Hushmere Nook", "parent": "Hushmere Vault", "body": "<p>hushmere</p>"},
     {"do": "move", "space": "ISLE", "title": "Lamp", "parent": "South Shore", "position": 0},
     {"do": "comment", "space": "ISLE", "title": "Lamp", "body": "<p>Moved.</p>"},
+    {"do": "resolve", "space": "ISLE", "title": "North Shore"},
     {"do": "attach", "space": "ISLE", "title": "Lamp", "file": "oil.csv", "size": 640},
     {"do": "attach", "space": "ISLE", "title": "South Shore", "file": "new.txt", "size": 50},
     {"do": "label", "space": "ISLE", "title": "Landing", "labels": ["north", "oak"]},
+    {"do": "label", "space": "ISLE", "title": "Lamp", "file": "lamp.png", "labels": ["picture", "north"]},
     {"do": "restrict", "space": "QUAY", "title": "Ledger", "groups": ["keepers"]},
     {"do": "restrict", "space": "QUAY", "title": "Hushmere Till"},
 )
@@ -168,13 +170,17 @@ async def test_changes_at_the_source_arrive_as_if_all_had_moved_at_once(world: W
     report = await ran(world, delta)
     assert report["kinds"]["page"]["selected"] == 5, report["kinds"]
     assert report["kinds"]["attachment"]["selected"] == 2
-    assert report["kinds"]["comment"]["selected"] == 1
+    assert report["kinds"]["comment"]["selected"] == 2
+    assert report["kinds"]["label"]["selected"] == 2
     whole = await world.plan(source)
     await ran(world, whole)
     wanted, found = by_title(await world.canonical(whole)), by_title(await world.canonical(delta))
     assert found.keys() == wanted.keys()
     for title, content in wanted.items():
         assert _plain(found[title]) == _plain(content), title
+    files = {file["name"]: file["labels"] for file in found["Lamp"]["attachments"]}
+    assert [comment["resolution"] for comment in found["North Shore"]["comments"]] == ["resolved"]
+    assert files == {"lamp.png": ["global:north", "global:picture"], "oil.csv": []}
     nothing = await ran(world, await follow(world, delta, "delta"))
     assert nothing["kinds"]["page"]["selected"] == nothing["kinds"]["attachment"]["selected"] == 0
 

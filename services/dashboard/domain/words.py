@@ -24,7 +24,7 @@ KIND_WORDS = {
     "link": ("earlier page whose links follow", "earlier pages whose links follow"),
     "version": ("page with earlier versions", "pages with earlier versions"),
     "owner": ("owner of a page", "owners of pages"),
-    "label": ("page with labels", "pages with labels"),
+    "label": ("set of labels", "sets of labels"),
     "property": ("page with properties", "pages with properties"),
     "provenance": ("note of origin", "notes of origin"),
     "restriction": ("page with restrictions", "pages with restrictions"),

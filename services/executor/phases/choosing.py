@@ -9,7 +9,7 @@ from services.executor.job import Job
 from shared.events.catalog.work import Kind
 
 _BATCH = 1000
-_COLUMNS = "kind, id, version, parent, container, depth, position, size, has_file, dangling, homepage, along"
+_COLUMNS = "kind, id, version, parent, container, depth, position, size, has_file, dangling, homepage, along, resolved"
 _TAKE = (
     f"INSERT INTO work.inventory (task, epoch, ordinal, {_COLUMNS}) SELECT task, -epoch, ordinal, {_COLUMNS}"
     " FROM work.inventory l WHERE l.task = $1 AND l.epoch = -$2::int"
@@ -84,7 +84,7 @@ async def choose(job: Job, listed: int) -> None:
     after = -1
     while True:
         rows = await job.pool.fetch(
-            "SELECT ordinal, kind, id, version, parent, container FROM work.inventory WHERE task = $1 AND epoch = -$2::int"
+            "SELECT ordinal, kind, id, version, parent, container, resolved FROM work.inventory WHERE task = $1 AND epoch = -$2::int"
             " AND ordinal > $3 ORDER BY ordinal LIMIT $4",
             task,
             epoch,
@@ -101,7 +101,7 @@ async def choose(job: Job, listed: int) -> None:
             if takes(
                 job.saved.follow,
                 kind,
-                Listed(row["version"], row["parent"], row["container"]),
+                Listed(row["version"], row["parent"], row["container"], row["resolved"]),
                 earlier[kind, id],
                 unfinished=job.chain.unfinished,
             )

@@ -11,7 +11,7 @@ from html import escape
 from services.executor.bodies import Bodies, Body
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
-from services.executor.phases.common import digest
+from services.executor.phases.common import digest, why_not_there
 from services.executor.phases.shades import Shades
 from shared.confluence import storage
 from shared.confluence.model import Comment
@@ -48,7 +48,7 @@ class _Mover:
         comment = await job.source.comment(row.id)
         container = await job.content_target(row.container or "")
         if container is None:
-            return row.skipped(await _why_without_container(job, row))
+            return row.skipped(await why_not_there(job, row.container))
         kind, target = container
         parent = await job.target(Kind.COMMENT, row.parent) if row.parent else None
         defect = Reason.PARENT_NOT_MOVED if row.parent and parent is None else None
@@ -106,7 +106,7 @@ class _Mover:
 
 
 async def _bring(job: Job, row: Row, comment: Comment, body: Body, there: str) -> Entity:
-    """What somebody said anew at the source, in the comment that an earlier plan moved."""
+    """What somebody said anew at the source, or closed or reopened there, in the comment that an earlier plan moved."""
     last = await job.outcome(Kind.COMMENT, row.id)
     assert last is not None
     try:
@@ -120,8 +120,12 @@ async def _bring(job: Job, row: Row, comment: Comment, body: Body, there: str) -
     again = job.has_begun(row) and seen.version == last["target_version"] + 1 and digest(seen.body) == digest(text)
     if seen.version != last["target_version"] and not again:
         return row.skipped(Reason.CHANGED_ON_SITE)
-    if digest(text) != last["digest"] and not again:
-        seen = await job.site.update_comment(there, inline=seen.inline, body=text, version=seen.version)
+    turned = seen.inline and comment.parent is None and seen.resolved != comment.resolved
+    if (turned or digest(text) != last["digest"]) and not again:
+        resolved = comment.resolved if turned else None
+        seen = await job.site.update_comment(
+            there, inline=seen.inline, body=text, version=seen.version, resolved=resolved
+        )
     return row.migrated(
         there, last["reason"] and Reason(last["reason"]), target_version=seen.version, digest=digest(text), **body.told
     )
@@ -160,16 +164,6 @@ async def _on_text(job: Job, comment: Comment) -> bool:
         return False
     outcome = await job.outcome(Kind.COMMENT, top.id)
     return outcome is None or outcome["reason"] != Reason.PLACE_NOT_FOUND
-
-
-async def _why_without_container(job: Job, row: Row) -> Reason:
-    """A comment on a file that the source does not hold has nothing to hang on, and that was known before."""
-    without_file = await job.pool.fetchval(
-        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'attachment' AND id = $2 AND reason = 'file_missing'",
-        job.claim.work.task,
-        row.container,
-    )
-    return Reason.FILE_MISSING if without_file else Reason.PARENT_NOT_MOVED
 
 
 def quoted(comment: Comment, body: str) -> str:

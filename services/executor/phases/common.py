@@ -25,6 +25,16 @@ def titles(title: str) -> Iterator[tuple[str, Reason | None]]:
         yield title[: 255 - len(suffix)] + suffix, Reason.TITLE_CLASH
 
 
+async def why_not_there(job: Job, id: str | None) -> Reason:
+    """Why what something hangs on has not moved: on a file that the source does not hold nothing can, and that was known before."""
+    without_file = await job.pool.fetchval(
+        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'attachment' AND id = $2 AND reason = 'file_missing'",
+        job.claim.work.task,
+        id,
+    )
+    return Reason.FILE_MISSING if without_file else Reason.PARENT_NOT_MOVED
+
+
 async def read(job: Job, kind: Kind, target: str, body: bool = False) -> SiteContent:
     return await job.site.content("blogpost" if kind is Kind.BLOGPOST else "page", target, body)
 

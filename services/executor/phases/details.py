@@ -1,9 +1,13 @@
 """What hangs on pages: labels, the order among siblings, restrictions. All of it can be written again without harm."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
 from services.executor.phases import restricting
 from services.executor.phases.above import Above
+from services.executor.phases.common import why_not_there
 from services.executor.phases.shades import Shades
 from shared.confluence.site import NotOnSite, SiteForbids, SiteRefused, TooLarge
 from shared.confluence.source import NotInSource
@@ -12,20 +16,37 @@ from shared.events.reasons import Reason
 
 
 async def labels(job: Job) -> None:
+    """Labels of pages, blog posts and files, and a space's categories. One that the site refuses is left out, and listed."""
     shades = Shades(job)
 
     async def handle(row: Row, look: bool) -> Entity:
-        target = await job.target(Kind(row.parent or "page"), row.id)
+        kind = Kind(row.parent or "page")
+        target = await job.target(kind, row.id)
         if target is None:
-            return row.skipped(Reason.PARENT_NOT_MOVED)
-        if row.parent == Kind.SPACE:
-            await job.site.add_space_labels((await job.space()).key, (await job.source.space(row.id)).labels)
+            return row.skipped(await why_not_there(job, row.id))
+        if kind is Kind.SPACE:
+            add = partial(job.site.add_space_labels, (await job.space()).key)
+            names = (await job.source.space(row.id)).labels
         else:
             await shades.over(row.id)
-            await job.site.add_labels(target, (await job.content(row.id)).labels)
-        return row.migrated()
+            add = partial(job.site.add_labels, target)
+            holder = job.source.attachment if kind is Kind.ATTACHMENT else job.content
+            names = (await holder(row.id)).labels
+        return row.migrated(reason=None if await _took_all(add, names) else Reason.SITE_REFUSED)
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
+
+
+async def _took_all(add: Callable[[Sequence[str]], Awaitable[None]], names: Sequence[str]) -> bool:
+    """Adds all at once or, where the site refuses that, each by itself. There may be none any more."""
+    try:
+        if names:
+            await add(names)
+    except SiteRefused:
+        if len(names) == 1:
+            return False
+        return all([await _took_all(add, [name]) for name in names])
+    return True
 
 
 # Keys under which Confluence itself keeps what belongs to its editor: on the site they are the site's own.

@@ -40,6 +40,7 @@ _COLUMNS = (
     "dangling",
     "homepage",
     "along",
+    "resolved",
 )
 _DEFAULTS: dict[str, Any] = {
     "version": 0,
@@ -48,6 +49,7 @@ _DEFAULTS: dict[str, Any] = {
     "dangling": False,
     "homepage": False,
     "along": False,
+    "resolved": False,
 }
 _INSERT = (
     f"INSERT INTO work.inventory (task, epoch, ordinal, {', '.join(_COLUMNS)})"
@@ -272,6 +274,7 @@ async def _item(job: Job, writer: _Writer, item: Item, *, hidden: bool = False) 
             has_file=item.has_file,
             dangling=item.dangling,
             homepage=item.homepage,
+            resolved=item.resolved,
         )
     page = kind in (Kind.PAGE, Kind.BLOGPOST)
     restricted = page and (item.restrictions or hidden) and what != "attachments"
@@ -282,7 +285,7 @@ async def _item(job: Job, writer: _Writer, item: Item, *, hidden: bool = False) 
             Kind.BODY: page,
             Kind.VERSION: page and options.versions and item.history,
             Kind.OWNER: kind is Kind.PAGE,
-            Kind.LABEL: page and item.labels,
+            Kind.LABEL: (page or kind is Kind.ATTACHMENT) and item.labels,
             Kind.PROPERTY: page and item.properties,
             Kind.WATCH: page and item.watchers,
         }
@@ -295,7 +298,8 @@ async def _item(job: Job, writer: _Writer, item: Item, *, hidden: bool = False) 
     }
     for each, there in besides.items():
         if there:
-            await writer.add(each, item.id, version=many.get(each, item.version), parent=kind.value)
+            version = many.get(each, item.version)
+            await writer.add(each, item.id, version=version, parent=kind.value, container=item.container)
 
 
 async def _orders(job: Job, writer: _Writer) -> None:

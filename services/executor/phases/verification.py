@@ -10,6 +10,8 @@ listed is hidden here before the space is opened, and what is not there any more
 """
 
 import hashlib
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -335,12 +337,12 @@ class _Verifier:
     async def _besides(
         self, row: Row, place: Literal["page", "blogpost"], target: str, content: Content | None
     ) -> None:
-        """Labels and restrictions, of those that have any."""
+        """Labels, if the site took them all, and restrictions, of those that have any."""
         kinds = {
             Kind(r["kind"])
             for r in await self._job.pool.fetch(
                 "SELECT o.kind FROM work.outcome o WHERE o.task = $1 AND o.id = $2 AND o.kind IN ('label', 'restriction')"
-                " AND o.outcome = 'migrated' AND NOT EXISTS (SELECT FROM work.inventory i WHERE i.task = $1 AND i.epoch = $3"
+                " AND o.outcome = 'migrated' AND (o.kind = 'restriction' OR o.reason IS NULL) AND NOT EXISTS (SELECT FROM work.inventory i WHERE i.task = $1 AND i.epoch = $3"
                 " AND i.kind = o.kind AND i.id = o.id AND i.gone)",
                 self._job.claim.work.task,
                 row.id,
@@ -351,9 +353,31 @@ class _Verifier:
             self.found.differs(Kind.RESTRICTION, row.id, "missing")
         content = content or (await self._at_source(row.id) if Kind.LABEL in kinds else None)
         if Kind.LABEL in kinds and content is not None:
-            wanted = {name.lower() for name in content.labels}
-            if not wanted <= {name.lower() for name in await self._job.site.labels(place, target)}:
-                self.found.differs(Kind.LABEL, row.id, "missing")
+            await self._labels(place, target, row.id, content.labels)
+        for id in await self._labeled_files(row.id):
+            file = await self._job.target(Kind.ATTACHMENT, id)
+            with suppress(NotInSource, NotOnSite):  # nothing is left to compare with; or it is missing, which is told
+                if file is not None:
+                    await self._labels("attachment", file, id, (await self._job.source.attachment(id)).labels)
+
+    async def _labeled_files(self, container: str) -> list[str]:
+        """Those of a page or blog post whose labels this task has all moved, by the source's ids."""
+        rows = await self._job.pool.fetch(
+            "SELECT i.id FROM work.inventory i JOIN work.outcome o ON o.task = i.task AND o.kind = i.kind AND o.id = i.id"
+            " WHERE i.task = $1 AND i.epoch = $2 AND i.kind = 'label' AND i.container = $3 AND o.outcome = 'migrated'"
+            " AND o.reason IS NULL",
+            self._job.claim.work.task,
+            self._job.epoch,
+            container,
+        )
+        return [row["id"] for row in rows]
+
+    async def _labels(
+        self, place: Literal["page", "blogpost", "attachment"], target: str, id: str, wanted: Collection[str]
+    ) -> None:
+        there = {name.lower() for name in await self._job.site.labels(place, target)}
+        if not {name.lower() for name in wanted} <= there:
+            self.found.differs(Kind.LABEL, id, "missing")
 
 
 def _own(body: str | None) -> str:

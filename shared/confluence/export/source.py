@@ -228,10 +228,20 @@ class ExportSource:
             yield Item(
                 "attachment", id, version, container=container, size=size, has_file=path is not None, labels=labels
             )
-        async for id, version, parent, container, depth, dangling in self._stream(
-            "SELECT id, version, parent, container, depth, dangling FROM comment WHERE space = ? ORDER BY n", space_id
+        async for id, version, parent, container, depth, dangling, resolved in self._stream(
+            "SELECT id, version, parent, container, depth, dangling, resolved FROM comment WHERE space = ? ORDER BY n",
+            space_id,
         ):
-            yield Item("comment", id, version, parent=parent, container=container, depth=depth, dangling=bool(dangling))
+            yield Item(
+                "comment",
+                id,
+                version,
+                parent=parent,
+                container=container,
+                depth=depth,
+                dangling=bool(dangling),
+                resolved=bool(resolved),
+            )
 
     async def related_people(self, space_id: str) -> AsyncIterator[str]:
         await self.space(space_id)

@@ -217,7 +217,7 @@ def comment(row: Json) -> Comment:
         creator=person_id(history.get("createdBy")),
         created_at=moment(history.get("createdDate")),
         location="footer" if extensions.get("location", "footer") == "footer" else "inline",
-        resolved=(extensions.get("resolution") or {}).get("status") == "resolved",
+        resolved=resolved(row),
         selection=inline.get("originalSelection") or None,
         marker=inline.get("markerRef") or None,
         modifier=person_id((row.get("version") or {}).get("by")),
@@ -267,7 +267,12 @@ def page_item(row: Json, homepage_id: str | None, properties: int = 0, watchers:
 
 def comment_item(row: Json, container: str) -> Item:
     parent, depth = parent_comment(row)
-    return Item(kind="comment", id=str(row["id"]), version=number(row), parent=parent, container=container, depth=depth)
+    id, version = str(row["id"]), number(row)
+    return Item("comment", id, version, parent=parent, container=container, depth=depth, resolved=resolved(row))
+
+
+def resolved(row: Json) -> bool:
+    return ((row.get("extensions") or {}).get("resolution") or {}).get("status") == "resolved"
 
 
 def attachment_item(row: Json, container: str) -> Item:

@@ -48,7 +48,7 @@ SURVEY = (
 )
 SURVEYED_FILE = "version,history,metadata.labels"
 SURVEYED_COMMENT = "body.storage,version,history,ancestors,container.container"
-COMMENT_ITEM = "version,ancestors,container.container"
+COMMENT_ITEM = "version,ancestors,container.container,extensions.resolution"
 NAMED = f"body.storage,version,history,{shapes.RESTRICTIONS},children.attachment.version,children.attachment.history"
 COMMENT_NAMED = "body.storage,version,history,container.container"
 

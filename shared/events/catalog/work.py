@@ -23,7 +23,7 @@ class Kind(StrEnum):
     LINK = "link"  # a body that an earlier plan moved and that links to what this space brings
     VERSION = "version"  # the earlier versions of a page or blog post that the plan replays, all together
     OWNER = "owner"  # the owner of a page
-    LABEL = "label"  # all labels of a page or blog post, or of the space
+    LABEL = "label"  # all labels of a page, blog post or file, or of the space
     PROPERTY = "property"  # all content properties of a page or blog post
     PROVENANCE = "provenance"  # who made and changed it, and when: of a page, blog post, comment or attachment
     RESTRICTION = "restriction"  # all restrictions of a page

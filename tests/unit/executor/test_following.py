@@ -34,9 +34,12 @@ def test_what_came_since_is_taken_by_all_but_a_retry(kind: Kind) -> None:
 
 
 @given(
-    st.sampled_from(sorted(MAPPED)), st.sampled_from([Listed(4, "1", "2"), Listed(3, "9", "2"), Listed(3, "1", "9")])
+    st.sampled_from(sorted(MAPPED)),
+    st.sampled_from(
+        [Listed(4, "1", "2"), Listed(3, "9", "2"), Listed(3, "1", "9"), Listed(3, "1", "2", resolved=True)]
+    ),
 )
-def test_only_a_delta_takes_what_changed_or_stands_elsewhere(kind: Kind, now: Listed) -> None:
+def test_only_a_delta_takes_what_changed_or_was_resolved_or_stands_elsewhere(kind: Kind, now: Listed) -> None:
     assert [takes(follow, kind, now, MOVED, unfinished=False) for follow in FOLLOWS] == [False, False, True]
 
 

@@ -42,6 +42,7 @@ def expected_item(held: Instance, c: Held, homepage: int | None, *, watched: boo
         watchers=len(c.watchers) if watched else 0,
         history=c.version - 1 if c.kind in {"page", "blogpost"} else 0,
         homepage=c.id == homepage,
+        resolved=c.inline is not None and c.inline.status == "resolved",
     )
 
 
