@@ -105,7 +105,8 @@ class Restriction:
 class Content:
     """A live page or blog post, whole. ``body`` is storage format, or wiki markup where ``format`` says so (before 4.0).
 
-    ``posting_day``: of a blog post, in the source's time zone; links to it name this day.
+    ``posting_day``: of a blog post, in the source's time zone; links to it name this day. ``message``: what the editor said
+    about this version.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Content:
     posting_day: date | None = None
     labels: tuple[str, ...] = ()  # global labels only: personal ones cannot be set for others
     restrictions: tuple[Restriction, ...] = ()
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

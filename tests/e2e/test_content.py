@@ -1,6 +1,7 @@
 """What hangs on content and how it may move: plans with every choice, sites with roles, links that a later plan mends."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from cli.client import ClientError
 from shared.events.reasons import Reason
-from tests.e2e.world import ACCEPTED, Move, World
+from tests.chaos.scene import MIGRATOR
+from tests.e2e.world import ACCEPTED, Move, World, on_site
 from tests.unit.export.build import Ref, body, page, simple, thing
 
 pytestmark = pytest.mark.slow
@@ -46,6 +48,15 @@ def contents(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         waiting += content["children"]
 
 
+async def replayed_on_site(move: Move) -> list[dict[str, Any]]:
+    """The versions of the site's pages, but for the first of each."""
+    found = []
+    for each in (await on_site(move, MIGRATOR, "GET", "/wiki/api/v2/pages", params={"limit": "250"}))["results"]:
+        versions = await on_site(move, MIGRATOR, "GET", f"/wiki/api/v2/pages/{each['id']}/versions")
+        found += [version for version in versions["results"] if version["number"] > 1 and version["message"]]
+    return found
+
+
 async def test_a_plan_with_every_choice_moves_versions_and_says_where_all_comes_from(world: World, south: str) -> None:
     move = await saved(world, south, await world.site(), "every choice", options=EVERYTHING)
     report = await moved(world, move)
@@ -56,6 +67,9 @@ async def test_a_plan_with_every_choice_moves_versions_and_says_where_all_comes_
     assert max(len(file["versions"]) for file in files) > 1
     replayed = report["kinds"]["version"]
     assert replayed["migrated"] == replayed["selected"] > 0
+    told = [version["message"] for version in await replayed_on_site(move)]
+    assert all(re.match(r"v\d+ by .+ at \d{4}-\d\d-\d\d \d\d:\d\d(: .+)?$", each) for each in told), told
+    assert {each.rpartition(": ")[2] for each in told} >= {"Wording", "After the inspection", "Fixed the table"}
     assert any(content["owner"] != "migrator@example.com" for content in found)
     comments = [comment for content in found for comment in content["comments"]]
     assert {"inline", "footer"} <= {comment["kind"] for comment in comments}

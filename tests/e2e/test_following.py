@@ -15,7 +15,7 @@ from shared.events.reasons import Reason
 from tests.chaos.judge import meddled
 from tests.chaos.scene import LOCAL, MIGRATOR, SETTLED
 from tests.e2e.test_content import saved
-from tests.e2e.world import Move, World
+from tests.e2e.world import Move, World, on_site
 
 pytestmark = pytest.mark.slow
 long = pytest.mark.chaos  # beside the kill tests, to keep the run of all others short
@@ -62,13 +62,6 @@ async def pocket(world: World) -> tuple[str, str]:
 async def work_at_the_source(world: World, name: str, *edits: dict[str, Any]) -> None:
     answer = await world._sandbox.post(f"/sites/{name}/edits", json=list(edits))
     assert answer.status_code == 204, answer.text
-
-
-async def on_site(move: Move, who: tuple[str, str], method: str, path: str, **more: Any) -> Any:
-    async with httpx.AsyncClient(base_url=move.url, auth=who, trust_env=False, timeout=30) as client:
-        answer = await client.request(method, path, **more)
-        assert answer.status_code < 300, answer.text
-        return answer.json() if answer.content else None
 
 
 async def page_on_site(move: Move, title: str, who: tuple[str, str] = MIGRATOR) -> dict[str, Any]:

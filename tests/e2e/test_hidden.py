@@ -17,7 +17,6 @@ from tests.e2e.test_following import (
     by_title,
     follow,
     id_of,
-    on_site,
     page_on_site,
     part,
     pocket,
@@ -25,7 +24,7 @@ from tests.e2e.test_following import (
     work_at_the_source,
 )
 from tests.e2e.test_private_first import SAILOR, Watcher
-from tests.e2e.world import Move, World
+from tests.e2e.world import Move, World, on_site
 
 pytestmark = pytest.mark.slow
 long = pytest.mark.chaos  # beside the kill tests, to keep the run of all others short

@@ -262,6 +262,14 @@ SERVERS: dict[str, dict[str, Any]] = {
 }
 
 
+async def on_site(move: Move, who: tuple[str, str], method: str, path: str, **more: Any) -> Any:
+    """What the site answers to one of its people."""
+    async with httpx.AsyncClient(base_url=move.url, auth=who, trust_env=False, timeout=30) as client:
+        answer = await client.request(method, path, **more)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+
 @asynccontextmanager
 async def open_world(
     data: Path,

@@ -48,7 +48,7 @@ class _Mover:
         comment = await job.source.comment(row.id)
         container = await job.content_target(row.container or "")
         if container is None:
-            return row.skipped(await why_not_there(job, row.container))
+            return row.skipped(await why_not_there(job, Kind.ATTACHMENT, row.container or ""))
         kind, target = container
         parent = await job.target(Kind.COMMENT, row.parent) if row.parent else None
         defect = Reason.PARENT_NOT_MOVED if row.parent and parent is None else None

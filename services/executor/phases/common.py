@@ -25,14 +25,15 @@ def titles(title: str) -> Iterator[tuple[str, Reason | None]]:
         yield title[: 255 - len(suffix)] + suffix, Reason.TITLE_CLASH
 
 
-async def why_not_there(job: Job, id: str | None) -> Reason:
-    """Why what something hangs on has not moved: on a file that the source does not hold nothing can, and that was known before."""
-    without_file = await job.pool.fetchval(
-        "SELECT true FROM work.outcome WHERE task = $1 AND kind = 'attachment' AND id = $2 AND reason = 'file_missing'",
+async def why_not_there(job: Job, kind: Kind, id: str) -> Reason:
+    """Why something does not move that hangs on what did not: what was skipped has nothing hanging on it, for the same reason."""
+    reason = await job.pool.fetchval(
+        "SELECT reason FROM work.outcome WHERE task = $1 AND kind = $2 AND id = $3 AND outcome = 'skipped'",
         job.claim.work.task,
+        kind.value,
         id,
     )
-    return Reason.FILE_MISSING if without_file else Reason.PARENT_NOT_MOVED
+    return Reason(reason) if reason else Reason.PARENT_NOT_MOVED
 
 
 async def read(job: Job, kind: Kind, target: str, body: bool = False) -> SiteContent:

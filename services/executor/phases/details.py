@@ -23,7 +23,7 @@ async def labels(job: Job) -> None:
         kind = Kind(row.parent or "page")
         target = await job.target(kind, row.id)
         if target is None:
-            return row.skipped(await why_not_there(job, row.id))
+            return row.skipped(await why_not_there(job, kind, row.id))
         if kind is Kind.SPACE:
             add = partial(job.site.add_space_labels, (await job.space()).key)
             names = (await job.source.space(row.id)).labels

@@ -242,13 +242,13 @@ async def _last(job: Job, content: Content) -> str | None:
     """What the last version says about itself, where versions are replayed."""
     if not job.saved.options.versions or content.version == 1:
         return None
-    return await message(job, content.version, content.modifier, content.modified_at)
+    return await message(job, content.version, content.modifier, content.modified_at, content.message)
 
 
-async def message(job: Job, number: int, editor: str | None, when: datetime | None) -> str | None:
-    """What a replayed version says: who wrote it when, as the plan's choice of provenance allows."""
+async def message(job: Job, number: int, editor: str | None, when: datetime | None, said: str | None) -> str | None:
+    """What a replayed version says: who wrote it when, as the plan's choice of provenance allows, and what that one said of it."""
     if job.saved.options.provenance == "none":
-        return None
+        return said
     name = None
     if editor is not None:
         name = await job.pool.fetchval(
@@ -259,7 +259,7 @@ async def message(job: Job, number: int, editor: str | None, when: datetime | No
             job.site_id,
         )
     name = name or storage.former_user(storage.FormerUser(await job.former_name(editor)))
-    return f"v{number} by {name}" + (f" at {when:%Y-%m-%d %H:%M}" if when else "")
+    return f"v{number} by {name}" + (f" at {when:%Y-%m-%d %H:%M}" if when else "") + (f": {said}" if said else "")
 
 
 async def versions(job: Job) -> None:
@@ -283,7 +283,7 @@ async def versions(job: Job) -> None:
             number += 1
             if number <= seen.version:
                 continue
-            said = await message(job, revision.number, revision.editor, revision.edited_at)
+            said = await message(job, revision.number, revision.editor, revision.edited_at, revision.message)
             text = (await bodies.rewrite(revision)).text
             written = await write_body(job, row, kind, seen.id, seen.version, text, revision.format, said)
             if isinstance(written, Reason):

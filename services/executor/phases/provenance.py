@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from services.executor.entities import work_through
 from services.executor.job import Job, Row
+from services.executor.phases.common import why_not_there
 from shared.confluence import storage
 from shared.confluence.model import Attachment, Comment, Content
 from shared.confluence.site import SiteRefused
@@ -28,7 +29,7 @@ async def note(job: Job) -> None:
         kind = Kind(row.parent or "page")
         target = await job.target(kind, row.id)
         if target is None:
-            return row.skipped(await _why_not_there(job, kind, row.id))
+            return row.skipped(await why_not_there(job, kind, row.id))
         try:
             await job.site.set_property(
                 _PLACES[kind], target, KEY, await origin(job, await _content(job, kind, row.id))
@@ -38,17 +39,6 @@ async def note(job: Job) -> None:
         return row.migrated()
 
     await job.claim.end(await work_through(job, await job.rows(), handle))
-
-
-async def _why_not_there(job: Job, kind: Kind, id: str) -> Reason:
-    """What was skipped has nothing to note, for the same reason."""
-    reason = await job.pool.fetchval(
-        "SELECT reason FROM work.outcome WHERE task = $1 AND kind = $2 AND id = $3 AND outcome = 'skipped'",
-        job.claim.work.task,
-        kind.value,
-        id,
-    )
-    return Reason(reason) if reason else Reason.PARENT_NOT_MOVED
 
 
 async def _content(job: Job, kind: Kind, id: str) -> Content | Comment | Attachment:

@@ -8,7 +8,7 @@ CREATE INDEX space_key ON space (lower_key);
 CREATE TABLE content (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, space TEXT NOT NULL,
                       title TEXT NOT NULL, lower_title TEXT NOT NULL, version INTEGER NOT NULL, parent TEXT, position INTEGER,
                       depth INTEGER NOT NULL, dangling INTEGER NOT NULL, creator TEXT, created TEXT, modifier TEXT,
-                      modified TEXT, labels INTEGER NOT NULL DEFAULT 0, restrictions INTEGER NOT NULL DEFAULT 0,
+                      modified TEXT, message TEXT, labels INTEGER NOT NULL DEFAULT 0, restrictions INTEGER NOT NULL DEFAULT 0,
                       properties INTEGER NOT NULL DEFAULT 0, watchers INTEGER NOT NULL DEFAULT 0,
                       history INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE comment (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, space TEXT NOT NULL, container TEXT NOT NULL, parent TEXT,

@@ -32,7 +32,7 @@ from shared.confluence.export.tables import read_tables
 from shared.confluence.export.text import Cleaner
 
 INDEX = "index.sqlite"
-FORMAT = 2
+FORMAT = 3
 _WORKING = ".taking-"
 _TICK_SECONDS = 0.2
 _CACHE_KIB = 32 * 1024

@@ -246,10 +246,10 @@ class Resolver:
         self._depths("content")
         db.execute(
             """INSERT INTO content (id, kind, space, title, lower_title, version, parent, position, depth, dangling, creator,
-                                    created, modifier, modified)
+                                    created, modifier, modified, message)
                SELECT c.id, c.kind, c.space, coalesce(c.title, ''), lower(coalesce(c.title, '')), coalesce(c.version, 1),
                       c.parent, c.position, c.depth, c.dangling, coalesce(a.person, substr(c.creator, 3)), c.created,
-                      coalesce(m.person, substr(c.modifier, 3)), c.modified
+                      coalesce(m.person, substr(c.modifier, 3)), c.modified, c.message
                FROM stage.content c LEFT JOIN stage.alias a ON a.alias = c.creator LEFT JOIN stage.alias m ON m.alias = c.modifier
                WHERE c.live
                ORDER BY c.space, c.kind DESC, c.depth, c.parent, c.position IS NULL, c.position, lower(c.title), length(c.id), c.id"""

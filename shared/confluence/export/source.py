@@ -259,13 +259,13 @@ class ExportSource:
     async def content(self, id: str, *, placed: bool = True) -> Content:
         row = await self._row(
             """SELECT c.kind, c.space, c.title, c.version, c.creator, c.created, c.modifier, c.modified, c.parent,
-                      b.format, b.data
+                      c.message, b.format, b.data
                FROM content c LEFT JOIN body b ON b.owner = c.id WHERE c.id = ?""",
             id,
         )
         if row is None:
             raise NotInSource(f"There is no live page or blog post {id} in the export.")
-        kind, space, title, version, creator, created, modifier, modified, parent, format, data = row
+        kind, space, title, version, creator, created, modifier, modified, parent, message, format, data = row
         labels = await self._labels(id)
         restrictions = await self._rows(
             "SELECT operation, person, grp FROM restriction WHERE owner = ? ORDER BY rowid", id
@@ -287,6 +287,7 @@ class ExportSource:
             when.date() if when is not None and kind == "blogpost" else None,
             labels,
             tuple(Restriction(operation, person, group) for operation, person, group in restrictions),
+            message or None,
         )
 
     async def _labels(self, owner: str) -> tuple[str, ...]:
@@ -352,7 +353,7 @@ class ExportSource:
             id,
             last,
         ):
-            yield Revision(number, _body(body), format, editor, self._when(edited), message)
+            yield Revision(number, _body(body), format, editor, self._when(edited), message or None)
 
     async def file_versions(self, id: str) -> list[FileVersion]:
         rows = await self._rows(

@@ -176,6 +176,7 @@ def content(row: Json, restricted: tuple[Restriction, ...] | None = None) -> Con
         posting_day=posting_day(row) if kind == "blogpost" else None,
         labels=global_labels(row),
         restrictions=restrictions(row) if restricted is None else restricted,
+        message=version.get("message") or None,
     )
 
 
