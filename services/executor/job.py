@@ -307,6 +307,16 @@ class Job:
             id,
         )
 
+    async def listed_by(self, task: str | None, kind: Kind, id: str) -> asyncpg.Record | None:
+        """As it was listed at the source when this task, an earlier plan's, came to it: version, parent, resolved."""
+        return await self.pool.fetchrow(
+            "SELECT i.version, i.parent, i.resolved FROM work.inventory i JOIN work.task t ON t.task = i.task"
+            " AND t.inventory_epoch = i.epoch WHERE i.task = $1 AND i.kind = $2 AND i.id = $3",
+            task,
+            kind.value,
+            id,
+        )
+
     async def own_outcome(self, kind: Kind, id: str) -> asyncpg.Record | None:
         """The outcome that this task has recorded of an entity: outcome, reason."""
         return await self.pool.fetchrow(

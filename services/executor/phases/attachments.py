@@ -138,16 +138,12 @@ async def _bring(job: Job, row: Row, kind: Kind, target: str, attachment: Attach
     if found is None:
         return row.skipped(Reason.GONE_ON_SITE)
     known = last["target_version"]
-    before = await job.pool.fetchval(
-        "SELECT i.version FROM work.inventory i JOIN work.task t ON t.task = i.task AND t.inventory_epoch = i.epoch"
-        " WHERE i.task = $1 AND i.kind = 'attachment' AND i.id = $2",
-        last["task"],
-        row.id,
-    )
+    listed = await job.listed_by(last["task"], Kind.ATTACHMENT, row.id)
+    before = listed["version"] if listed is not None else 0
     newer: list[int | None] = [None]
     if job.saved.options.attachment_versions:
         numbers = [v.number for v in await job.source.file_versions(row.id)]
-        newer = [*(n for n in numbers if (before or 0) < n < attachment.version), None]
+        newer = [*(n for n in numbers if before < n < attachment.version), None]
     done = found.version - known
     if done and not (job.has_begun(row) and found.author == job.me.account_id and 0 < done <= len(newer)):
         return row.skipped(Reason.CHANGED_ON_SITE)

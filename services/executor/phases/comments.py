@@ -120,7 +120,10 @@ async def _bring(job: Job, row: Row, comment: Comment, body: Body, there: str) -
     again = job.has_begun(row) and seen.version == last["target_version"] + 1 and digest(seen.body) == digest(text)
     if seen.version != last["target_version"] and not again:
         return row.skipped(Reason.CHANGED_ON_SITE)
-    turned = seen.inline and comment.parent is None and seen.resolved != comment.resolved
+    listed = await job.listed_by(last["task"], Kind.COMMENT, row.id)
+    # Whoever closed it on the site has the last word, unless the source closed or reopened it since.
+    news = comment.parent is None and listed is not None and listed["resolved"] != comment.resolved
+    turned = news and seen.inline and seen.resolved != comment.resolved
     if (turned or digest(text) != last["digest"]) and not again:
         resolved = comment.resolved if turned else None
         seen = await job.site.update_comment(

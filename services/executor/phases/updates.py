@@ -78,12 +78,7 @@ async def _place(job: Job, row: Row, seen: SiteContent, written: Written | None)
         return False  # it stays where it is until the page above it is there
     if seen.parent == wanted:
         return False
-    before = await job.pool.fetchrow(
-        "SELECT i.parent FROM work.inventory i JOIN work.task t ON t.task = i.task AND t.inventory_epoch = i.epoch"
-        " WHERE i.task = $1 AND i.kind = 'page' AND i.id = $2",
-        written.task if written is not None else None,
-        row.id,
-    )
+    before = await job.listed_by(written.task if written is not None else None, Kind.PAGE, row.id)
     parent = before["parent"] if before is not None else None
     if written is not None and written.reason == Reason.PARENT_NOT_MOVED:
         parent = None

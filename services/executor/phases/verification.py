@@ -342,7 +342,8 @@ class _Verifier:
             Kind(r["kind"])
             for r in await self._job.pool.fetch(
                 "SELECT o.kind FROM work.outcome o WHERE o.task = $1 AND o.id = $2 AND o.kind IN ('label', 'restriction')"
-                " AND o.outcome = 'migrated' AND (o.kind = 'restriction' OR o.reason IS NULL) AND NOT EXISTS (SELECT FROM work.inventory i WHERE i.task = $1 AND i.epoch = $3"
+                " AND o.outcome = 'migrated' AND (o.kind = 'restriction' OR o.reason IS NULL)"
+                " AND NOT EXISTS (SELECT FROM work.inventory i WHERE i.task = $1 AND i.epoch = $3"
                 " AND i.kind = o.kind AND i.id = o.id AND i.gone)",
                 self._job.claim.work.task,
                 row.id,
