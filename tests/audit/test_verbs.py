@@ -187,8 +187,9 @@ async def test_the_sealer_as_a_process_seals_what_comes_and_says_when_it_refuses
         while (sealed.folder.sizes() or [0])[-1] < 5:
             await asyncio.sleep(0.05)
     admin = await sealed.log.connect()
-    await admin.execute(
-        "BEGIN; ALTER TABLE log.events DISABLE TRIGGER ALL; DELETE FROM log.events WHERE position > 2; UPDATE log.log_head"
+    await admin.execute(  # the head first, as an append locks it: the sealer is at work
+        "BEGIN; SELECT FROM log.log_head FOR UPDATE; ALTER TABLE log.events DISABLE TRIGGER ALL;"
+        " DELETE FROM log.events WHERE position > 2; UPDATE log.log_head"
         " SET position = 2, link = (SELECT link FROM log.events WHERE position = 2); COMMIT"
     )
     port = json.loads((tmp_path / "run.json").read_text())["ops_port"]
