@@ -11,7 +11,7 @@ from services.executor.phases.comments import _bring
 from services.executor.phases.common import digest
 from shared.confluence.model import Comment
 from shared.confluence.site import SiteComment
-from shared.events.catalog.work import Kind, Outcome
+from shared.events.catalog.work import Entity, Kind, Outcome
 
 TEXT = "<p>Which one?</p>"
 ROW = Row(Kind.COMMENT, "30", 0)
@@ -41,19 +41,21 @@ class FakeJob:
         return SimpleNamespace(version=2)
 
 
-def at_source(*, resolved: bool) -> Comment:
-    return Comment("30", "10", None, TEXT, "storage", 1, None, None, "inline", resolved)
+async def brought(job: Any, *, resolved: bool) -> Entity:
+    """What a plan that follows makes of it. ``resolved``: whether it is at the source now."""
+    comment = Comment("30", "10", None, TEXT, "storage", 1, None, None, "inline", resolved)
+    return await _bring(job, ROW, comment, Body(TEXT), "c1")
 
 
 @pytest.mark.parametrize("now", [True, False])
 async def test_what_the_source_closed_or_reopened_since_follows(now: bool) -> None:
     job = FakeJob(before=not now, there=not now)
-    entity = await _bring(job, ROW, at_source(resolved=now), Body(TEXT), "c1")  # type: ignore[arg-type]
+    entity = await brought(job, resolved=now)
     assert (job.sent, entity.outcome, entity.target_version) == ([now], Outcome.MIGRATED, 2)
 
 
 @pytest.mark.parametrize(("before", "now", "there"), [(False, False, True), (True, True, False), (False, True, True)])
 async def test_what_people_closed_or_reopened_on_the_site_stays(before: bool, now: bool, there: bool) -> None:
     job = FakeJob(before=before, there=there)
-    entity = await _bring(job, ROW, at_source(resolved=now), Body(TEXT), "c1")  # type: ignore[arg-type]
+    entity = await brought(job, resolved=now)
     assert (job.sent, entity.outcome, entity.target_version) == ([], Outcome.MIGRATED, 1)
